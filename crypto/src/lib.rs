@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The Signal protocol and nothing else.
+//!
+//! No I/O, no async, no clock: time and randomness are arguments, bytes and keys go in, values
+//! come out. Wire-compatible with the official libsignal.
+
+#![deny(missing_docs)]
+
+pub mod address;
+pub mod curve;
+pub mod identity;
+mod kdf;
+pub mod kem;
+pub mod secret;
