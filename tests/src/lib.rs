@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What Wardline's whole-system tests are made of.
+
+pub mod ollama;
