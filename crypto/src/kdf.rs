@@ -23,24 +23,33 @@ pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> S
 
 /// `HMAC(key, parts[0] ‖ parts[1] ‖ …)`.
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Secret<32> {
-    let mut mac = hmac_state(key);
-    for part in parts {
-        mac.update(part);
-    }
-    Secret::new(mac.finalize().into_bytes().into())
+    HmacKey::new(key).mac(parts)
 }
 
-fn hmac_state(key: &[u8]) -> Hmac<Sha256> {
+/// A key set up for several MACs, which saves hashing it again for each.
+pub(crate) struct HmacKey(Hmac<Sha256>);
+
+impl HmacKey {
     #[expect(
         clippy::expect_used,
         reason = "HMAC is defined for keys of every length"
     )]
-    Hmac::<Sha256>::new_from_slice(key).expect("any key length")
+    pub(crate) fn new(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).expect("any key length"))
+    }
+
+    /// The MAC over the concatenated parts.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> Secret<32> {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        Secret::new(mac.finalize().into_bytes().into())
+    }
 }
 
-/// Splits the first `A` bytes off `N` and returns them beside the next `B`.
-///
-/// Every derivation of the protocol is one HKDF output cut into named pieces.
+/// The `LEN` bytes from `AT` on. Every derivation of the protocol is one HKDF output cut into
+/// named pieces.
 #[expect(
     clippy::indexing_slicing,
     reason = "the bounds are checked at compile time"

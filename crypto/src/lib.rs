@@ -6,8 +6,16 @@
 #![deny(missing_docs)]
 
 pub mod address;
+mod codec;
 pub mod curve;
 pub mod identity;
 mod kdf;
 pub mod kem;
+pub mod message;
+mod pqxdh;
+pub mod prekey;
+mod ratchet;
 pub mod secret;
+pub mod timestamp;
+
+pub use codec::StoredRecordError;

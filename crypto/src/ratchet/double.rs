@@ -1,0 +1,450 @@
+//! The elliptic-curve double ratchet (spec §3.2, §3.5).
+//!
+//! Every operation is computed from `&self` and yields a value that [`DoubleRatchet::commit_send`]
+//! or [`DoubleRatchet::commit_receive`] puts in place afterwards, so a message that turns out to be
+//! forged leaves no trace. Knows nothing of the post-quantum ratchet, whose key arrives later as
+//! the salt of the message keys.
+
+use std::collections::VecDeque;
+
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::{
+    codec::{Reader, StoredRecordError, Writer},
+    curve::{InvalidKeyAgreement, KeyPair, PrivateKey, PublicKey},
+    ratchet::keys::{ChainKey, MessageSeed, RootKey},
+    secret::Secret,
+};
+
+/// How far ahead of the last received message of its chain a message may be.
+pub(crate) const MAX_FORWARD_JUMP: u32 = 25_000;
+
+/// How many seeds of messages still to come a chain keeps.
+pub(crate) const MAX_SKIPPED: usize = 2_000;
+
+/// How many of the peer's ratchet keys stay readable.
+pub(crate) const MAX_RECEIVING_CHAINS: usize = 5;
+
+/// Why a message does not fit the ratchet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReceiveError {
+    /// The chain has passed this message and holds no seed for it.
+    Duplicated { index: u32, counter: u32 },
+    /// Too many messages between the last received one and this.
+    TooFarAhead,
+    /// The ratchet key has small order.
+    KeyAgreement,
+}
+
+impl From<InvalidKeyAgreement> for ReceiveError {
+    fn from(_: InvalidKeyAgreement) -> Self {
+        Self::KeyAgreement
+    }
+}
+
+/// State of the ratchet on one side.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct DoubleRatchet {
+    root: RootKey,
+    sending: SendingChain,
+    /// Newest last, at most [`MAX_RECEIVING_CHAINS`].
+    receiving: VecDeque<ReceivingChain>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct SendingChain {
+    pair: KeyPair,
+    chain: ChainKey,
+    /// Index of the last message of the chain before this one.
+    previous_counter: u32,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct ReceivingChain {
+    ratchet_key: PublicKey,
+    chain: ChainKey,
+    skipped: SkippedSeeds,
+}
+
+/// The ratchet's part of an outgoing message, and the step that makes it final.
+pub(crate) struct Sending {
+    pub(crate) ratchet_key: PublicKey,
+    pub(crate) counter: u32,
+    pub(crate) previous_counter: u32,
+    pub(crate) seed: MessageSeed,
+    next: ChainKey,
+}
+
+/// The ratchet's part of an incoming message, and the step that makes it final.
+pub(crate) struct Receiving {
+    pub(crate) seed: MessageSeed,
+    step: ReceiveStep,
+}
+
+enum ReceiveStep {
+    /// A message skipped earlier: its stored seed goes.
+    UseSkipped { chain: usize, entry: usize },
+    /// A known chain moves on, over these newly skipped messages.
+    Advance {
+        chain: usize,
+        next: ChainKey,
+        skipped: SkippedSeeds,
+    },
+    /// A new ratchet key: both directions start new chains.
+    Turn(Box<Turn>),
+}
+
+struct Turn {
+    root: RootKey,
+    sending: SendingChain,
+    receiving: ReceivingChain,
+}
+
+impl DoubleRatchet {
+    /// The initiator's start: it can send at once, and already knows the chain that the
+    /// recipient's signed prekey stands for. Draws the first ratchet key.
+    pub(crate) fn initiator(
+        root: Secret<32>,
+        their_chain: Secret<32>,
+        their_ratchet_key: &PublicKey,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Self, InvalidKeyAgreement> {
+        let pair = KeyPair::generate(rng);
+        let (root, chain) = RootKey::new(root).step(pair.private(), their_ratchet_key)?;
+        Ok(Self {
+            root,
+            sending: SendingChain {
+                pair,
+                chain,
+                previous_counter: 0,
+            },
+            receiving: VecDeque::from([ReceivingChain {
+                ratchet_key: *their_ratchet_key,
+                chain: ChainKey::new(their_chain, 0),
+                skipped: SkippedSeeds::default(),
+            }]),
+        })
+    }
+
+    /// The recipient's start: its signed prekey is its first ratchet key.
+    pub(crate) fn recipient(root: Secret<32>, our_chain: Secret<32>, prekey: &KeyPair) -> Self {
+        Self {
+            root: RootKey::new(root),
+            sending: SendingChain {
+                pair: prekey.clone(),
+                chain: ChainKey::new(our_chain, 0),
+                previous_counter: 0,
+            },
+            receiving: VecDeque::new(),
+        }
+    }
+
+    /// Our current ratchet key.
+    pub(crate) fn sending_ratchet_key(&self) -> &PublicKey {
+        self.sending.pair.public()
+    }
+
+    /// The next outgoing message; `None` when 2^32 − 1 messages were sent in one direction.
+    pub(crate) fn send(&self) -> Option<Sending> {
+        let (seed, next) = self.sending.chain.advance()?;
+        Some(Sending {
+            ratchet_key: *self.sending.pair.public(),
+            counter: self.sending.chain.index(),
+            previous_counter: self.sending.previous_counter,
+            seed,
+            next,
+        })
+    }
+
+    /// Makes an outgoing message final.
+    pub(crate) fn commit_send(&mut self, sending: Sending) {
+        self.sending.chain = sending.next;
+    }
+
+    /// The seed for an incoming message. Draws a ratchet key if the peer's is new.
+    pub(crate) fn receive(
+        &self,
+        ratchet_key: &PublicKey,
+        counter: u32,
+        max_jump: u32,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Receiving, ReceiveError> {
+        let known = self.receiving.iter().enumerate().rev();
+        match known
+            .into_iter()
+            .find(|(_, chain)| chain.ratchet_key == *ratchet_key)
+        {
+            Some((chain, known)) => known.receive(counter, max_jump).map(|step| match step {
+                ChainStep::Skipped { entry, seed } => Receiving {
+                    seed,
+                    step: ReceiveStep::UseSkipped { chain, entry },
+                },
+                ChainStep::Advanced {
+                    seed,
+                    next,
+                    skipped,
+                } => Receiving {
+                    seed,
+                    step: ReceiveStep::Advance {
+                        chain,
+                        next,
+                        skipped,
+                    },
+                },
+            }),
+            None => self.turn(ratchet_key, counter, max_jump, rng),
+        }
+    }
+
+    /// A ratchet key we have not seen: the conversation changed direction.
+    fn turn(
+        &self,
+        ratchet_key: &PublicKey,
+        counter: u32,
+        max_jump: u32,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Receiving, ReceiveError> {
+        let (root, chain) = self.root.step(self.sending.pair.private(), ratchet_key)?;
+        let mut receiving = ReceivingChain {
+            ratchet_key: *ratchet_key,
+            chain,
+            skipped: SkippedSeeds::default(),
+        };
+        let ChainStep::Advanced {
+            seed,
+            next,
+            skipped,
+        } = receiving.receive(counter, max_jump)?
+        else {
+            // A chain that starts at 0 has nothing behind it.
+            return Err(ReceiveError::Duplicated { index: 0, counter });
+        };
+        receiving.chain = next;
+        receiving.skipped = skipped;
+
+        let pair = KeyPair::generate(rng);
+        let (root, chain) = root.step(pair.private(), ratchet_key)?;
+        let previous_counter = self.sending.chain.index().saturating_sub(1);
+        let sending = SendingChain {
+            pair,
+            chain,
+            previous_counter,
+        };
+        Ok(Receiving {
+            seed,
+            step: ReceiveStep::Turn(Box::new(Turn {
+                root,
+                sending,
+                receiving,
+            })),
+        })
+    }
+
+    /// Makes an incoming message final. `receiving` must come from this very state.
+    pub(crate) fn commit_receive(&mut self, receiving: Receiving) {
+        match receiving.step {
+            ReceiveStep::UseSkipped { chain, entry } => {
+                if let Some(chain) = self.receiving.get_mut(chain) {
+                    chain.skipped.remove(entry);
+                }
+            }
+            ReceiveStep::Advance {
+                chain,
+                next,
+                skipped,
+            } => {
+                if let Some(chain) = self.receiving.get_mut(chain) {
+                    chain.chain = next;
+                    chain.skipped.append(&skipped);
+                }
+            }
+            ReceiveStep::Turn(turn) => {
+                self.root = turn.root;
+                self.sending = turn.sending;
+                self.receiving.push_back(turn.receiving);
+                while self.receiving.len() > MAX_RECEIVING_CHAINS {
+                    self.receiving.pop_front();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.fixed(self.root.as_bytes());
+        out.fixed(self.sending.pair.private().as_bytes());
+        out.fixed(self.sending.pair.public().u());
+        out.fixed(self.sending.chain.as_bytes());
+        out.u32(self.sending.chain.index());
+        out.u32(self.sending.previous_counter);
+        out.u8(u8::try_from(self.receiving.len()).unwrap_or(u8::MAX));
+        for chain in &self.receiving {
+            out.fixed(chain.ratchet_key.u());
+            out.fixed(chain.chain.as_bytes());
+            out.u32(chain.chain.index());
+            out.bytes(&chain.skipped.0);
+        }
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, StoredRecordError> {
+        let root = RootKey::new(reader.secret()?);
+        let private =
+            PrivateKey::decode(reader.slice(32)?).map_err(|_| StoredRecordError::Damaged)?;
+        let public = PublicKey::from_u(reader.fixed()?);
+        let sending = SendingChain {
+            pair: KeyPair::from_stored(private, public),
+            chain: read_chain(reader)?,
+            previous_counter: reader.u32()?,
+        };
+        let count = usize::from(reader.u8()?);
+        if count > MAX_RECEIVING_CHAINS {
+            return Err(StoredRecordError::Damaged);
+        }
+        let receiving = (0..count)
+            .map(|_| {
+                Ok(ReceivingChain {
+                    ratchet_key: PublicKey::from_u(reader.fixed()?),
+                    chain: read_chain(reader)?,
+                    skipped: SkippedSeeds::decode(reader.bytes()?)?,
+                })
+            })
+            .collect::<Result<_, StoredRecordError>>()?;
+        Ok(Self {
+            root,
+            sending,
+            receiving,
+        })
+    }
+
+    /// About how many bytes [`Self::encode`] writes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        256 + self
+            .receiving
+            .iter()
+            .map(|chain| 80 + chain.skipped.0.len())
+            .sum::<usize>()
+    }
+}
+
+fn read_chain(reader: &mut Reader<'_>) -> Result<ChainKey, StoredRecordError> {
+    Ok(ChainKey::new(reader.secret()?, reader.u32()?))
+}
+
+enum ChainStep {
+    Skipped {
+        entry: usize,
+        seed: MessageSeed,
+    },
+    Advanced {
+        seed: MessageSeed,
+        next: ChainKey,
+        skipped: SkippedSeeds,
+    },
+}
+
+impl ReceivingChain {
+    fn receive(&self, counter: u32, max_jump: u32) -> Result<ChainStep, ReceiveError> {
+        let index = self.chain.index();
+        let Some(ahead) = counter.checked_sub(index) else {
+            let (entry, seed) = self
+                .skipped
+                .find(counter)
+                .ok_or(ReceiveError::Duplicated { index, counter })?;
+            return Ok(ChainStep::Skipped { entry, seed });
+        };
+        if ahead > max_jump {
+            return Err(ReceiveError::TooFarAhead);
+        }
+        // Seeds that would fall out of the window at once are not even derived.
+        let keep = usize::try_from(ahead)
+            .unwrap_or(usize::MAX)
+            .min(MAX_SKIPPED);
+        let first_kept = counter - u32::try_from(keep).unwrap_or(ahead);
+        let mut skipped = SkippedSeeds::with_capacity(keep);
+        let mut current = self.chain.clone();
+        while current.index() < first_kept {
+            current = current.next().ok_or(ReceiveError::TooFarAhead)?;
+        }
+        while current.index() < counter {
+            let (seed, next) = current.advance().ok_or(ReceiveError::TooFarAhead)?;
+            skipped.push(current.index(), &seed);
+            current = next;
+        }
+        let (seed, next) = current.advance().ok_or(ReceiveError::TooFarAhead)?;
+        Ok(ChainStep::Advanced {
+            seed,
+            next,
+            skipped,
+        })
+    }
+}
+
+/// Seeds of messages that were passed over, in one wiped buffer: entries of counter and seed, in
+/// ascending order, the oldest dropped beyond [`MAX_SKIPPED`]. One buffer rather than a map,
+/// because the whole of it is loaded and stored around every message.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct SkippedSeeds(Zeroizing<Vec<u8>>);
+
+/// Counter and seed.
+const ENTRY: usize = 4 + 32;
+
+impl SkippedSeeds {
+    fn with_capacity(entries: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(entries * ENTRY)))
+    }
+
+    /// The counter must exceed every one before it, and the capacity suffice.
+    fn push(&mut self, counter: u32, seed: &MessageSeed) {
+        self.0.extend_from_slice(&counter.to_be_bytes());
+        self.0.extend_from_slice(seed.as_bytes());
+    }
+
+    fn find(&self, counter: u32) -> Option<(usize, MessageSeed)> {
+        let (entries, _) = self.0.as_chunks::<ENTRY>();
+        let entry = entries
+            .binary_search_by(|entry| {
+                let [a, b, c, d, ..] = *entry;
+                u32::from_be_bytes([a, b, c, d]).cmp(&counter)
+            })
+            .ok()?;
+        let seed = entries.get(entry)?.last_chunk::<32>()?;
+        Some((entry, MessageSeed::new(Secret::from_slice(seed)?)))
+    }
+
+    /// Takes out one entry; what follows moves up and the freed tail is wiped.
+    fn remove(&mut self, entry: usize) {
+        let at = entry * ENTRY;
+        let len = self.0.len();
+        if at + ENTRY <= len {
+            self.0.copy_within(at + ENTRY.., at);
+            self.truncate(len - ENTRY);
+        }
+    }
+
+    /// Adds newer entries, dropping the oldest beyond the limit.
+    fn append(&mut self, newer: &Self) {
+        if newer.0.is_empty() {
+            return;
+        }
+        let total = self.0.len() + newer.0.len();
+        let excess = total.saturating_sub(MAX_SKIPPED * ENTRY).min(self.0.len());
+        let mut joined = Zeroizing::new(Vec::with_capacity(total - excess));
+        joined.extend(self.0.iter().skip(excess));
+        joined.extend_from_slice(&newer.0);
+        self.0 = joined; // the old buffer is wiped
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if let Some(tail) = self.0.get_mut(len..) {
+            tail.fill(0);
+        }
+        self.0.truncate(len);
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoredRecordError> {
+        if bytes.len() > MAX_SKIPPED * ENTRY || !bytes.len().is_multiple_of(ENTRY) {
+            return Err(StoredRecordError::Damaged);
+        }
+        Ok(Self(Zeroizing::new(bytes.to_vec())))
+    }
+}
