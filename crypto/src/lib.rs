@@ -16,6 +16,11 @@ mod pqxdh;
 pub mod prekey;
 mod ratchet;
 pub mod secret;
+pub mod spqr;
 pub mod timestamp;
 
 pub use codec::StoredRecordError;
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;

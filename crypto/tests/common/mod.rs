@@ -32,6 +32,13 @@ pub fn bytes(value: &Value, key: &str) -> Vec<u8> {
     hex::decode(text(value, key)).unwrap()
 }
 
+/// The hex string under `key`, which is `N` bytes.
+pub fn array<const N: usize>(value: &Value, key: &str) -> [u8; N] {
+    bytes(value, key)
+        .try_into()
+        .unwrap_or_else(|_| panic!("{key} is not {N} bytes"))
+}
+
 /// The string under `key`.
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key]
