@@ -8,6 +8,7 @@
 pub mod address;
 mod codec;
 pub mod curve;
+pub mod fingerprint;
 pub mod identity;
 mod kdf;
 pub mod kem;
