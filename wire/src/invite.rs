@@ -6,6 +6,7 @@
 //! can neither mint an invite nor redeem one for a key of its own.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -153,7 +154,7 @@ pub struct Invite {
     pub deployment: DeploymentId,
     /// `https://host[:port]`, or `http://` on loopback.
     pub relay_url: String,
-    /// SHA-256 of the DER SubjectPublicKeyInfo of the relay's TLS key; `None` on plain loopback.
+    /// SHA-256 of the DER `SubjectPublicKeyInfo` of the relay's TLS key; `None` on plain loopback.
     pub relay_key_sha256: Option<[u8; 32]>,
     /// SHA-256 of the root's public key.
     pub root_fingerprint: [u8; 32],
@@ -249,6 +250,9 @@ impl Invite {
                 access_key,
             })
         };
+        if !check_relay_url(&message.relay_url) {
+            return Err(InviteError::Field("relay address"));
+        }
         let relay_key_sha256 = match message.relay_key_sha256.as_slice() {
             [] => None,
             key => Some(array(key, "relay key")?),
@@ -265,6 +269,56 @@ impl Invite {
             secret: InviteSecret(array(&message.secret, "secret")?),
         })
     }
+}
+
+/// Whether this is the address of a relay: `https://host[:port]`, or
+/// `http://host[:port]` when the host is this machine itself. Nothing else: no user,
+/// path, query or fragment, so that what is shown is what is connected to.
+pub fn check_relay_url(url: &str) -> bool {
+    let (authority, loopback_only) =
+        match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(authority), _) => (authority, false),
+            (None, Some(authority)) => (authority, true),
+            (None, None) => return false,
+        };
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => match port.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None => return false,
+            },
+            None => return false,
+        },
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let good_port = port.is_none_or(|port| {
+        port.bytes().all(|digit| digit.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    let address = if authority.starts_with('[') {
+        host.parse::<Ipv6Addr>().ok().map(IpAddr::from)
+    } else {
+        host.parse::<Ipv4Addr>().ok().map(IpAddr::from)
+    };
+    let good_host = address.is_some()
+        || (!authority.starts_with('[')
+            && (1..=253).contains(&host.len())
+            && host.split('.').all(is_dns_label));
+    let is_loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    good_port && good_host && (is_loopback || !loopback_only)
+}
+
+fn is_dns_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }
 
 #[cfg(test)]
@@ -355,6 +409,61 @@ mod tests {
             &proof
         ));
         assert!(!secret.check_proof(here, account, &[8; 32], Role::Patient, &proof[..31]));
+    }
+
+    #[test]
+    fn relay_addresses_are_https_or_this_machine() {
+        for good in [
+            "https://relay.example",
+            "https://relay.example:8443",
+            "https://10.0.0.7:8443",
+            "https://[2001:db8::1]:8443",
+            "https://[::1]",
+            "https://localhost",
+            "http://localhost:8080",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+        ] {
+            assert!(check_relay_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "relay.example",
+            "http://relay.example",
+            "http://10.0.0.7:8080",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "HTTPS://relay.example",
+            "ftp://relay.example",
+            "https://",
+            "https://:8443",
+            "https://relay.example:",
+            "https://relay.example:0",
+            "https://relay.example:+80",
+            "https://relay.example:65536",
+            "https://relay.example/",
+            "https://relay.example/path",
+            "https://relay.example?query",
+            "https://relay.example#fragment",
+            "https://user@relay.example",
+            "https://relay example",
+            "https://relay..example",
+            "https://-relay.example",
+            "https://rel\u{e4}y.example",
+            "https://relay.example\n",
+            "https://[::1",
+            "https://[::1]8443",
+            "https://[relay.example]",
+            "https://::1",
+        ] {
+            assert!(!check_relay_url(bad), "{bad}");
+        }
+        let mut invite = invite();
+        invite.relay_url = "http://relay.example".to_owned();
+        assert_eq!(
+            Invite::from_link(&invite.to_link(), Timestamp::from_millis(5)),
+            Err(InviteError::Field("relay address"))
+        );
     }
 
     #[test]

@@ -16,5 +16,7 @@ pub const MAX_BODY_BYTES: usize = 512 * 1024;
 pub const MAX_REGISTRATION_ID: u32 = 0x3FFF;
 /// How long a device list is good for, in milliseconds: 30 days.
 pub const DEVICE_LIST_VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
+/// How long a revocation list may be good for at most, in milliseconds: 31 days.
+pub const REVOCATION_LIST_VALIDITY_MS: u64 = 31 * 24 * 3_600_000;
 /// How far clocks may be apart when validity is checked, in milliseconds: 24 hours.
 pub const CLOCK_TOLERANCE_MS: u64 = 24 * 3_600_000;

@@ -51,12 +51,17 @@ impl fmt::Display for Handle {
     }
 }
 
-/// Whether a display name is fit to be shown: 1 to 64 bytes, no control or
-/// direction-changing characters, no space at either end.
+/// Whether a display name is fit to be shown: 1 to 64 bytes, no control,
+/// invisible or direction-changing characters, no line breaks of any kind, no
+/// space at either end.
 pub fn check_display_name(name: &str) -> bool {
     let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+            || matches!(c,
+                '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+                | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}'
+                | '\u{FFF0}'..='\u{FFFB}' | '\u{E000}'..='\u{F8FF}' | '\u{E0000}'..='\u{10FFFF}')
     };
     (1..=64).contains(&name.len()) && name.trim() == name && !name.chars().any(hidden)
 }
@@ -196,11 +201,16 @@ impl VerifiedCertificate {
             if !check_display_name(&certificate.display_name) {
                 return Err(bad);
             }
-            (
-                Some(certificate.handle.parse().map_err(|_| bad)?),
-                Some(certificate.display_name),
-            )
+            let handle: Handle = certificate.handle.parse().map_err(|_| bad)?;
+            // "@name" is how people write it, never how it is certified.
+            if handle.as_str() != certificate.handle {
+                return Err(bad);
+            }
+            (Some(handle), Some(certificate.display_name))
         };
+        if certificate.not_after_ms < certificate.not_before_ms {
+            return Err(bad);
+        }
         Ok(Self {
             serial: Serial::from_slice(&certificate.serial).map_err(|_| bad)?,
             account: AccountId::from_slice(&certificate.account_id).map_err(|_| bad)?,

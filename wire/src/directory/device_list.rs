@@ -7,7 +7,9 @@ use prost::Message as _;
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, DeploymentId, DeviceId, PayloadHash};
-use crate::limits::{CLOCK_TOLERANCE_MS, MAX_DEVICES, MAX_REGISTRATION_ID};
+use crate::limits::{
+    CLOCK_TOLERANCE_MS, DEVICE_LIST_VALIDITY_MS, MAX_DEVICES, MAX_REGISTRATION_ID,
+};
 use crate::proto::{DeviceList, SignedBlob};
 use crate::signed::{SignatureError, SignedBlobExt as _, SignedKind};
 
@@ -75,8 +77,9 @@ pub struct VerifiedDeviceList {
 
 impl VerifiedDeviceList {
     /// Checks signature and form: ascending unique ids below `next_device_id`,
-    /// key lengths and kinds, at most [`MAX_DEVICES`]. Expiry is asked separately,
-    /// because an expired list blocks first contact only.
+    /// no key twice, key lengths and kinds, at most [`MAX_DEVICES`], good for at most
+    /// [`DEVICE_LIST_VALIDITY_MS`]. Expiry is asked separately, because an expired
+    /// list blocks first contact only.
     ///
     /// # Errors
     /// [`DeviceListError`], one variant a check.
@@ -93,14 +96,14 @@ impl VerifiedDeviceList {
             return Err(DeviceListError::OtherAccount);
         }
         let prev_hash = match (list.version, list.prev_hash.as_slice()) {
-            (0, _) => return Err(bad),
             (1, []) => None,
-            (1, _) => return Err(bad),
+            (0 | 1, _) => return Err(bad),
             (_, hash) => Some(PayloadHash::from_slice(hash).map_err(|_| bad)?),
         };
+        let good_for = list.expires_at_ms.checked_sub(list.issued_at_ms);
         if list.devices.is_empty()
             || list.devices.len() > MAX_DEVICES
-            || list.expires_at_ms < list.issued_at_ms
+            || good_for.is_none_or(|millis| millis > DEVICE_LIST_VALIDITY_MS)
         {
             return Err(bad);
         }
@@ -117,8 +120,13 @@ impl VerifiedDeviceList {
         let below_next = devices
             .iter()
             .all(|device| u32::from(device.id) < list.next_device_id);
-        let keys: BTreeSet<_> = devices.iter().map(|device| device.identity_key).collect();
-        if !ascending || !below_next || list.next_device_id > 128 || keys.len() != devices.len() {
+        let identities: BTreeSet<_> = devices.iter().map(|device| device.identity_key).collect();
+        let logins: BTreeSet<_> = devices
+            .iter()
+            .map(|device| device.device_key.to_bytes())
+            .collect();
+        let no_key_twice = identities.len() == devices.len() && logins.len() == devices.len();
+        if !ascending || !below_next || list.next_device_id > 128 || !no_key_twice {
             return Err(bad);
         }
         Ok(Self {

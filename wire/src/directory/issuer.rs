@@ -62,6 +62,9 @@ impl VerifiedIssuer {
     ) -> Result<Self, IssuerError> {
         let payload = blob.verify(SignedKind::Issuer, anchor.deployment(), anchor.root())?;
         let issuer = Issuer::decode(payload).map_err(|_| IssuerError::Malformed)?;
+        if issuer.not_after_ms < issuer.not_before_ms {
+            return Err(IssuerError::Malformed);
+        }
         let key: [u8; 32] = issuer
             .key
             .as_slice()

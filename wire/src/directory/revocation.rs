@@ -9,7 +9,7 @@ use super::issuer::{IssuerError, VerifiedIssuer};
 use super::{TrustAnchor, is_within};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, Serial};
-use crate::limits::CLOCK_TOLERANCE_MS;
+use crate::limits::{CLOCK_TOLERANCE_MS, REVOCATION_LIST_VALIDITY_MS};
 use crate::proto::{RevocationBundle, RevocationKind, RevocationList};
 use crate::signed::{SignatureError, SignedBlobExt as _, SignedKind};
 
@@ -56,8 +56,14 @@ pub struct VerifiedRevocations {
 }
 
 impl VerifiedRevocations {
-    /// Checks signature and form; the issuer must be valid at `now` (± 24 h).
-    /// Staleness is asked separately, because a stale list blocks first contact only.
+    /// Checks signature and form; the issuer must have been valid when it signed
+    /// (± 24 h). Staleness is asked separately, because a stale list blocks first
+    /// contact only.
+    ///
+    /// Two bounds keep a list that was made with a leaked issuer key from being the
+    /// last one for ever: it is good for at most [`REVOCATION_LIST_VALIDITY_MS`], and
+    /// its number is at most its time of issue in milliseconds, so that the clinic
+    /// can always sign one with a greater number.
     ///
     /// # Errors
     /// [`RevocationError`], one variant a check.
@@ -123,8 +129,10 @@ impl VerifiedRevocations {
             None if !list.issuer_serial.is_empty() => return Err(bad),
             None => {}
         }
+        let good_for = list.next_update_ms.checked_sub(list.issued_at_ms);
         if list.number == 0
-            || list.next_update_ms < list.issued_at_ms
+            || list.number > list.issued_at_ms
+            || good_for.is_none_or(|millis| millis > REVOCATION_LIST_VALIDITY_MS)
             || issued_at > now.plus_millis(CLOCK_TOLERANCE_MS)
         {
             return Err(bad);
