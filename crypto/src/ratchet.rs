@@ -5,3 +5,4 @@
 
 pub(crate) mod double;
 pub(crate) mod keys;
+pub(crate) mod triple;

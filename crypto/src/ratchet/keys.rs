@@ -108,7 +108,8 @@ impl MessageSeed {
 pub(crate) struct MessageKeys(Secret<80>);
 
 impl MessageKeys {
-    fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+    /// Cipher key, MAC key, IV.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8], &[u8]) {
         let (cipher, rest) = self.0.as_bytes().split_at(32);
         let (mac, iv) = rest.split_at(32);
         (cipher, mac, iv)
