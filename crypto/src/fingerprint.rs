@@ -143,16 +143,17 @@ fn hash(party: Party<'_>, iterations: u32) -> [u8; 64] {
 /// Six groups of five bytes, each as a number modulo 100,000.
 fn digits(hash: &[u8; 64]) -> String {
     let (groups, _) = hash.as_chunks::<5>();
-    groups
+    let groups: Vec<_> = groups
         .iter()
         .take(6)
         .map(|group| {
             let number = group
                 .iter()
-                .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+                .fold(0, |number, byte| (number << 8) | u64::from(*byte));
             format!("{:05}", number % 100_000)
         })
-        .collect()
+        .collect();
+    groups.concat()
 }
 
 fn first_half(hash: &[u8; 64]) -> [u8; 32] {

@@ -117,9 +117,12 @@ mod pqxdh;
 pub mod prekey;
 mod ratchet;
 pub mod secret;
+pub mod sender_key;
 pub mod session;
+mod skipped;
 pub mod spqr;
 pub mod timestamp;
+mod varint;
 
 pub use codec::StoredRecordError;
 

@@ -1,5 +1,12 @@
 //! Safety numbers against recorded ones, and what scanning refuses.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong here fails a test"
+)]
+
 mod common;
 
 use common::{array, bytes, list, number, text, vectors};

@@ -3,13 +3,12 @@
 //! Fed by the braid with one secret an epoch; hands out one key a message. Knows nothing of how
 //! the secrets come about. Every call that fails leaves the chains as they were.
 
-use zeroize::Zeroize;
-
 use super::SpqrError;
 use crate::{
     codec::{Reader, StoredRecordError, Writer},
     kdf,
     secret::Secret,
+    skipped::SkippedKeys,
 };
 
 /// How far ahead of the last key a message may be, except in sessions with oneself.
@@ -132,8 +131,9 @@ impl Chains {
 
     /// How many bytes [`Self::encode`] appends.
     pub(super) fn encoded_len(&self) -> usize {
-        let epoch_len =
-            |e: &Epoch| 1 + e.send.as_ref().map_or(0, |_| 36) + 36 + 4 + e.receive.skipped.0.len();
+        let epoch_len = |e: &Epoch| {
+            1 + e.send.as_ref().map_or(0, |_| 36) + 36 + 4 + e.receive.skipped.as_bytes().len()
+        };
         1 + 4 + 32 + 8 + 8 + 1 + self.live.iter().map(epoch_len).sum::<usize>()
     }
 
@@ -154,8 +154,7 @@ impl Chains {
                 send.encode(out);
             }
             epoch.receive.chain.encode(out);
-            let skipped = &epoch.receive.skipped.0;
-            out.bytes(skipped);
+            out.bytes(epoch.receive.skipped.as_bytes());
         }
     }
 
@@ -182,7 +181,8 @@ impl Chains {
                 None
             };
             let chain = Chain::decode(from)?;
-            let skipped = SkippedKeys::decode(from.bytes()?).ok_or(StoredRecordError::Damaged)?;
+            let skipped = SkippedKeys::decode(from.bytes()?, SKIPPED_WINDOW as usize)
+                .ok_or(StoredRecordError::Damaged)?;
             live.push(Epoch {
                 send,
                 receive: ReceiveChain { chain, skipped },
@@ -321,84 +321,6 @@ impl ReceiveChain {
     }
 }
 
-/// Keys of messages that others overtook, as `u32be(index) ‖ key` in ascending order: at most
-/// [`SKIPPED_WINDOW`] of them, since the window moves with the chain.
-///
-/// Flat, because it is copied, stored and loaded around every message. Bytes that a key leaves
-/// behind, in the tail after a removal or in a buffer outgrown, are wiped.
-#[derive(Clone, Default)]
-struct SkippedKeys(Vec<u8>);
-
-impl SkippedKeys {
-    const ENTRY: usize = 4 + 32;
-
-    /// Appends a key; `index` is above all others.
-    fn push(&mut self, index: u32, key: &Secret<32>) {
-        let len = self.0.len();
-        if len + Self::ENTRY > self.0.capacity() {
-            let mut grown = Vec::with_capacity((len * 2).max(4 * Self::ENTRY));
-            grown.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = grown;
-        }
-        self.0.extend_from_slice(&index.to_be_bytes());
-        self.0.extend_from_slice(key.as_bytes());
-    }
-
-    /// Removes and returns the key of `index`.
-    fn take(&mut self, index: u32) -> Option<Secret<32>> {
-        let position = self.position(index).ok()?;
-        let at = position * Self::ENTRY;
-        let key = Secret::from_slice(self.0.get(at + 4..at + Self::ENTRY)?)?;
-        self.remove(position, position + 1);
-        Some(key)
-    }
-
-    /// Forgets every key with an index below `index`.
-    fn forget_before(&mut self, index: u32) {
-        let (Ok(end) | Err(end)) = self.position(index);
-        if end > 0 {
-            self.remove(0, end);
-        }
-    }
-
-    /// Where the entry of `index` is, or would be.
-    fn position(&self, index: u32) -> Result<usize, usize> {
-        let (entries, _) = self.0.as_chunks::<{ Self::ENTRY }>();
-        entries.binary_search_by_key(&index, entry_index)
-    }
-
-    /// Removes the entries from `start` to before `end`, both within bounds.
-    fn remove(&mut self, start: usize, end: usize) {
-        let (start, end) = (start * Self::ENTRY, end * Self::ENTRY);
-        let kept = self.0.len() - (end - start);
-        self.0.copy_within(end.., start);
-        if let Some(tail) = self.0.get_mut(kept..) {
-            tail.zeroize();
-        }
-        self.0.truncate(kept);
-    }
-
-    /// Takes over the stored form if it is whole, in order, and not longer than the window.
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (entries, rest) = bytes.as_chunks::<{ Self::ENTRY }>();
-        let ordered = entries.is_sorted_by(|a, b| entry_index(a) < entry_index(b));
-        let fits = entries.len() <= SKIPPED_WINDOW as usize;
-        (rest.is_empty() && ordered && fits).then(|| Self(bytes.to_vec()))
-    }
-}
-
-impl Drop for SkippedKeys {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-fn entry_index(entry: &[u8; SkippedKeys::ENTRY]) -> u32 {
-    let [a, b, c, d, ..] = *entry;
-    u32::from_be_bytes([a, b, c, d])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,7 +410,7 @@ mod tests {
             Err(SpqrError::KeyTrimmed { index: 503 })
         );
         bob.receive(0, 504).unwrap();
-        let held = bob.live[0].receive.skipped.0.len() / SkippedKeys::ENTRY;
+        let held = bob.live[0].receive.skipped.as_bytes().len() / SkippedKeys::ENTRY;
         assert!(held <= SKIPPED_WINDOW as usize);
     }
 
@@ -509,7 +431,7 @@ mod tests {
         assert_eq!(index, 25_000);
         assert_eq!(bob.receive(0, index), Ok(key));
         assert_eq!(
-            bob.live[0].receive.skipped.0.len(),
+            bob.live[0].receive.skipped.as_bytes().len(),
             2_000 * SkippedKeys::ENTRY
         );
     }

@@ -1,6 +1,7 @@
 //! SPQR messages as bytes (spec §4.6).
 
 use super::{SpqrError, erasure::Chunk};
+use crate::varint::{put_varint, take_varint};
 
 /// The only version spoken.
 const VERSION: u8 = 1;
@@ -99,33 +100,6 @@ fn take_chunk(rest: &mut &[u8]) -> Option<Chunk> {
     let (data, tail) = rest.split_first_chunk()?;
     *rest = tail;
     Some(Chunk { index, data: *data })
-}
-
-/// Appends a little-endian base-128 number.
-#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// Takes a little-endian base-128 number of at most ten bytes.
-pub(crate) fn take_varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..70).step_by(7) {
-        let byte = *rest.split_off_first()?;
-        let bits = u64::from(byte & 0x7F);
-        if shift == 63 && bits > 1 {
-            return None;
-        }
-        value |= bits << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
