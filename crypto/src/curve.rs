@@ -78,7 +78,7 @@ impl PublicKey {
         Self(bytes)
     }
 
-    /// The serialised form: what is signed, MACed, hashed and put in messages.
+    /// The serialised form: what is signed, authenticated, hashed and put in messages.
     pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_LEN] {
         &self.0
     }

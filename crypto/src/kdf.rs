@@ -50,10 +50,6 @@ impl HmacKey {
 
 /// The `LEN` bytes from `AT` on. Every derivation of the protocol is one HKDF output cut into
 /// named pieces.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the bounds are checked at compile time"
-)]
 pub(crate) fn piece<const N: usize, const AT: usize, const LEN: usize>(
     okm: &Secret<N>,
 ) -> Secret<LEN> {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use libcrux_ml_kem::{MlKemCiphertext, MlKemPrivateKey, MlKemPublicKey, kyber1024};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
@@ -49,8 +49,8 @@ fn typed<const N: usize>(bytes: &[u8]) -> Result<Box<[u8; N]>, KemError> {
 }
 
 /// Puts the type byte in front.
-fn tag<const N: usize>(raw: &[u8]) -> Box<[u8; N]> {
-    let mut bytes = Box::new([TYPE_KYBER_1024; N]);
+fn tag<const N: usize>(raw: &[u8]) -> [u8; N] {
+    let mut bytes = [TYPE_KYBER_1024; N];
     debug_assert_eq!(raw.len() + 1, N);
     for (to, from) in bytes.iter_mut().skip(1).zip(raw) {
         *to = *from;
@@ -89,7 +89,10 @@ impl PublicKey {
         let randomness = Secret::<32>::random(rng);
         let key = MlKemPublicKey::from(raw::<_, RAW_PUBLIC_LEN>(&self.0));
         let (ciphertext, shared) = kyber1024::encapsulate(&key, *randomness.as_bytes());
-        (Ciphertext(tag(ciphertext.as_ref())), Secret::new(shared))
+        (
+            Ciphertext(Box::new(tag(ciphertext.as_ref()))),
+            Secret::new(shared),
+        )
     }
 }
 
@@ -137,13 +140,10 @@ impl KeyPair {
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let seed = Secret::<64>::random(rng);
         let (secret, public) = kyber1024::generate_key_pair(*seed.as_bytes()).into_parts();
-        let mut typed_secret = Secret::zero();
-        let mut tagged: Box<[u8; SECRET_KEY_LEN]> = tag(secret.as_ref());
-        *typed_secret.as_mut_bytes() = *tagged;
-        tagged.zeroize();
+        let typed_secret = Secret::new(tag(secret.as_ref()));
         drop(Zeroizing::new(<[u8; RAW_SECRET_LEN]>::from(secret)));
         Self {
-            public: PublicKey(tag(public.as_ref())),
+            public: PublicKey(Box::new(tag(public.as_ref()))),
             secret: typed_secret,
         }
     }
@@ -168,7 +168,7 @@ impl KeyPair {
             .copied()
             .collect();
         Ok(Self {
-            public: PublicKey(tag(&public)),
+            public: PublicKey(Box::new(tag(&public))),
             secret,
         })
     }
@@ -338,6 +338,10 @@ pub mod incremental {
         }
 
         /// The first ciphertext part and the shared secret.
+        ///
+        /// # Panics
+        ///
+        /// Never: the call inside refuses wrong lengths only, and these are fixed.
         pub fn first(&self) -> ([u8; CIPHERTEXT1_LEN], Secret<32>) {
             let mut scratch = Zeroizing::new([0; incremental::encaps_state_len()]);
             let mut shared = Secret::zero();

@@ -23,11 +23,11 @@ const IKM_CAPACITY: usize = 32 * 6;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Handshake {
     /// Start of the root chain.
-    pub(crate) root_key: Secret<32>,
+    pub(crate) root: Secret<32>,
     /// Key of the chain that the recipient's signed prekey stands for.
-    pub(crate) chain_key: Secret<32>,
+    pub(crate) chain: Secret<32>,
     /// What the post-quantum ratchet starts from.
-    pub(crate) pq_auth_key: Secret<32>,
+    pub(crate) pq_auth: Secret<32>,
 }
 
 /// The initiator's result.
@@ -102,9 +102,9 @@ impl Ikm {
     fn derive(self) -> Handshake {
         let okm: Secret<96> = hkdf(&[], &self.0, &[INFO]);
         Handshake {
-            root_key: piece::<96, 0, 32>(&okm),
-            chain_key: piece::<96, 32, 32>(&okm),
-            pq_auth_key: piece::<96, 64, 32>(&okm),
+            root: piece::<96, 0, 32>(&okm),
+            chain: piece::<96, 32, 32>(&okm),
+            pq_auth: piece::<96, 64, 32>(&okm),
         }
     }
 }

@@ -23,7 +23,8 @@ use crate::{
     kem::KemError,
     message::{CiphertextMessage, PreKeyMessage, SignalMessage},
     prekey::{
-        KyberPreKeyId, OneTimePreKeyId, PreKeyBundle, PreKeyMaterial, SignedPreKeyId, Verified,
+        KyberPreKeyId, OneTimePreKey, OneTimePreKeyId, PreKeyBundle, PreKeyMaterial,
+        SignedPreKeyId, Verified,
     },
     spqr::SpqrError,
     timestamp::Timestamp,
@@ -351,7 +352,7 @@ impl SessionRecord {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Decrypted, DecryptError> {
         let prekeys = prekeys.ok_or(DecryptError::PreKeysMissing)?;
-        let one_time_id = prekeys.one_time.map(|prekey| prekey.id());
+        let one_time_id = prekeys.one_time.map(OneTimePreKey::id);
         if message.one_time_id().is_some() && one_time_id.is_none() {
             return Err(DecryptError::PreKeysMissing);
         }

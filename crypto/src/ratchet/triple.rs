@@ -62,12 +62,12 @@ impl TripleRatchet {
     ) -> Result<Self, InvalidKeyAgreement> {
         Ok(Self {
             double: DoubleRatchet::initiator(
-                handshake.root_key,
-                handshake.chain_key,
+                handshake.root,
+                handshake.chain,
                 their_ratchet_key,
                 rng,
             )?,
-            pq: SpqrState::initiator(handshake.pq_auth_key.as_bytes(), self_session),
+            pq: SpqrState::initiator(handshake.pq_auth.as_bytes(), self_session),
             self_session,
         })
     }
@@ -75,8 +75,8 @@ impl TripleRatchet {
     /// The recipient's start; its signed prekey is its first ratchet key.
     pub(crate) fn recipient(handshake: Handshake, prekey: &KeyPair, self_session: bool) -> Self {
         Self {
-            double: DoubleRatchet::recipient(handshake.root_key, handshake.chain_key, prekey),
-            pq: SpqrState::responder(handshake.pq_auth_key.as_bytes(), self_session),
+            double: DoubleRatchet::recipient(handshake.root, handshake.chain, prekey),
+            pq: SpqrState::responder(handshake.pq_auth.as_bytes(), self_session),
             self_session,
         }
     }

@@ -124,9 +124,9 @@ impl Recording {
     fn handshake(&self) -> Handshake {
         let values = &self.file["handshake"];
         Handshake {
-            root_key: secret(values, "rootKey"),
-            chain_key: secret(values, "chainKey"),
-            pq_auth_key: secret(values, "pqAuthKey"),
+            root: secret(values, "rootKey"),
+            chain: secret(values, "chainKey"),
+            pq_auth: secret(values, "pqAuthKey"),
         }
     }
 
@@ -380,17 +380,15 @@ fn the_handshake_matches_in_every_value() {
         )
         .unwrap();
         let expected = recording.handshake();
-        assert_eq!(ours.root_key, expected.root_key);
-        assert_eq!(ours.chain_key, expected.chain_key);
-        assert_eq!(ours.pq_auth_key, expected.pq_auth_key);
+        assert_eq!(ours.root, expected.root);
+        assert_eq!(ours.chain, expected.chain);
+        assert_eq!(ours.pq_auth, expected.pq_auth);
 
         let values = &recording.file["handshake"];
         let ratchet =
             PrivateKey::decode(&bytes(&recording.file["alice"], "firstRatchetPrivate")).unwrap();
         let signed: &PublicKey = recording.prekeys.signed.pair().public();
-        let (root, chain) = RootKey::new(expected.root_key)
-            .step(&ratchet, signed)
-            .unwrap();
+        let (root, chain) = RootKey::new(expected.root).step(&ratchet, signed).unwrap();
         assert_eq!(
             root.as_bytes()[..],
             bytes(values, "aliceRootKeyAfterFirstRatchet")
