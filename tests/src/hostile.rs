@@ -341,7 +341,9 @@ impl HostileRelay {
         eventually(&format!("a socket of {device}"), || async {
             let mut state = self.shared.state();
             let socket = state.mailbox(device).socket.as_ref();
-            Ok(socket.is_some_and(|socket| !socket.is_closed()).then_some(()))
+            Ok(socket
+                .is_some_and(|socket| !socket.is_closed())
+                .then_some(()))
         })
         .await
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 /// How long anything may take that normally takes a moment. Generous, because
 /// it only ever runs out when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -29,7 +29,9 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
         .find(|program| program.is_file());
     found.with_context(|| {
-        format!("{name} was not built: run `cargo build --workspace --bins` (`cargo xtask test` does)")
+        format!(
+            "{name} was not built: run `cargo build --workspace --bins` (`cargo xtask test` does)"
+        )
     })
 }
 
@@ -104,7 +106,11 @@ impl Process {
                 return Ok(value);
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended ({status}) before {what}:\n{}", self.name, tail(&log));
+                bail!(
+                    "{} ended ({status}) before {what}:\n{}",
+                    self.name,
+                    tail(&log)
+                );
             }
             if start.elapsed() > PATIENCE {
                 bail!("{} did not come to {what}:\n{}", self.name, tail(&log));
@@ -146,7 +152,11 @@ impl Process {
             }
             if start.elapsed() > PATIENCE {
                 self.kill()?;
-                bail!("{} does not stop when asked:\n{}", self.name, tail(&self.log()?));
+                bail!(
+                    "{} does not stop when asked:\n{}",
+                    self.name,
+                    tail(&self.log()?)
+                );
             }
             std::thread::sleep(LOOK_EVERY);
         }

@@ -83,13 +83,19 @@ async fn exchange(shared: &Shared, request: Request) -> anyhow::Result<Response>
         let mut state = shared.state();
         exchange.asker = token.and_then(|token| state.tokens.get(&token).copied());
         let mut rules = std::mem::take(&mut state.on_request);
-        rules.iter_mut().for_each(|rule| rule(&mut exchange));
+        for rule in &mut rules {
+            rule(&mut exchange);
+        }
         rules.append(&mut state.on_request);
         state.on_request = rules;
         format!("{}{}", state.upstream, exchange.path)
     };
     let mut headers = parts.headers;
-    for name in [HOST, TRANSFER_ENCODING, HeaderName::from_static("content-length")] {
+    for name in [
+        HOST,
+        TRANSFER_ENCODING,
+        HeaderName::from_static("content-length"),
+    ] {
         headers.remove(name);
     }
     let answer = shared
@@ -114,7 +120,9 @@ async fn exchange(shared: &Shared, request: Request) -> anyhow::Result<Response>
             state.tokens.insert(token, device);
         }
         let mut rules = std::mem::take(&mut state.on_answer);
-        rules.iter_mut().for_each(|rule| rule(&mut exchange));
+        for rule in &mut rules {
+            rule(&mut exchange);
+        }
         rules.append(&mut state.on_answer);
         state.on_answer = rules;
         state.exchanges.push(exchange.clone());
