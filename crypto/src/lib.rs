@@ -13,6 +13,9 @@
 //! | `pqxdh` | the first secrets of two devices | ratchets |
 //! | `ratchet::double`, [`spqr`], `ratchet::triple` | message keys | sessions, storage |
 //! | [`message`] | what travels, as bytes | whether it is genuine |
+//! | [`sender_key`] | one encryption for a group | who is in it |
+//! | [`sealed_sender`] | hiding the sender from the carrier; sender certificates | sessions |
+//! | [`plaintext_content`], [`fingerprint`] | decryption-error messages, safety numbers | the rest |
 //! | [`session`] | [`SessionRecord`](session::SessionRecord): encrypt, decrypt, which session is in use | stores, prekey lookups |
 //!
 //! # How to use it
@@ -113,9 +116,11 @@ pub mod identity;
 mod kdf;
 pub mod kem;
 pub mod message;
+pub mod plaintext_content;
 mod pqxdh;
 pub mod prekey;
 mod ratchet;
+pub mod sealed_sender;
 pub mod secret;
 pub mod sender_key;
 pub mod session;
