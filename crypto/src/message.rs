@@ -255,7 +255,8 @@ impl SignalMessage {
         &self.ciphertext
     }
 
-    pub(crate) fn pq_ratchet(&self) -> &[u8] {
+    /// The post-quantum ratchet's part, as it travels.
+    pub fn pq_ratchet(&self) -> &[u8] {
         &self.pq_ratchet
     }
 }
