@@ -1,5 +1,12 @@
 //! Keys, agreement, signatures and the handshake KEM against recorded values.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong here fails a test"
+)]
+
 mod common;
 
 use common::{Script, bytes, list, text, vectors};

@@ -31,7 +31,7 @@ pub(crate) struct Peers(BTreeMap<String, Peer>);
 
 impl Peers {
     /// Runs one request.
-    pub(crate) fn run(&mut self, request: &Request<'_>) -> Result<Fields, PeerError> {
+    pub(crate) fn run(&mut self, request: Request<'_>) -> Result<Fields, PeerError> {
         let reply = match request.text("cmd")? {
             "peer" => self.peer(request),
             "load" => self.load(request),
@@ -40,12 +40,12 @@ impl Peers {
             "fingerprint" => fingerprint(request),
             command => {
                 let run = command_of_a_peer(command)
-                    .ok_or_else(|| PeerError::bad(format!("unknown command {command}")))?;
+                    .ok_or_else(|| PeerError::bad(&format!("unknown command {command}")))?;
                 let name = request.text("peer")?;
                 let peer = self
                     .0
                     .get_mut(name)
-                    .ok_or_else(|| PeerError::bad(format!("no peer {name}")))?;
+                    .ok_or_else(|| PeerError::bad(&format!("no peer {name}")))?;
                 run(peer, request)
             }
         }?;
@@ -55,7 +55,7 @@ impl Peers {
         }
     }
 
-    fn peer(&mut self, request: &Request<'_>) -> Result<Value, PeerError> {
+    fn peer(&mut self, request: Request<'_>) -> Result<Value, PeerError> {
         let key_pair = match request.optional_bytes("identityPrivate")? {
             Some(private) => IdentityKeyPair::from(PrivateKey::decode(&private)?),
             None => IdentityKeyPair::generate(&mut rng()),
@@ -71,15 +71,16 @@ impl Peers {
         Ok(json!({ "identityPublic": public }))
     }
 
-    fn load(&mut self, request: &Request<'_>) -> Result<Value, PeerError> {
-        let state = serde_json::from_slice(&request.bytes("state")?).map_err(PeerError::bad)?;
+    fn load(&mut self, request: Request<'_>) -> Result<Value, PeerError> {
+        let state = serde_json::from_slice(&request.bytes("state")?)
+            .map_err(|error| PeerError::bad(&error))?;
         self.0
             .insert(request.text("peer")?.to_owned(), Peer::load(&state)?);
         Ok(Value::Null)
     }
 }
 
-type Command = fn(&mut Peer, &Request<'_>) -> Result<Value, PeerError>;
+type Command = fn(&mut Peer, Request<'_>) -> Result<Value, PeerError>;
 
 fn command_of_a_peer(name: &str) -> Option<Command> {
     Some(match name {
@@ -90,7 +91,7 @@ fn command_of_a_peer(name: &str) -> Option<Command> {
         "decrypt" => decrypt,
         "archive" => archive,
         "hasSession" => has_session,
-        "save" => save,
+        "save" => |peer, _| Ok(save(peer)),
         "skdmCreate" => skdm_create,
         "skdmProcess" => skdm_process,
         "groupEncrypt" => group_encrypt,
@@ -99,7 +100,7 @@ fn command_of_a_peer(name: &str) -> Option<Command> {
     })
 }
 
-fn bundle(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn bundle(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let id = peer.next_id();
     let ids = request
         .optional("ids")
@@ -139,7 +140,7 @@ fn bundle(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
     Ok(reply)
 }
 
-fn import(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn import(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let now = request.now()?;
     let identity = &peer.local.key_pair;
     let given = request.object("signedPreKey")?;
@@ -160,7 +161,7 @@ fn import(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
     Ok(Value::Null)
 }
 
-fn process(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn process(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let given = request.object("bundle")?;
     let (signed, kyber) = (given.object("signedPreKey")?, given.object("kyberPreKey")?);
     let bundle = PreKeyBundle {
@@ -170,12 +171,12 @@ fn process(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
         signed: SignedPreKeyPublic {
             id: signed.u32("id")?.into(),
             key: PublicKey::decode(&signed.bytes("public")?)?,
-            signature: signature(&signed)?,
+            signature: signature(signed)?,
         },
         kyber: KyberPreKeyPublic {
             id: kyber.u32("id")?.into(),
             key: kem::PublicKey::decode(&kyber.bytes("public")?)?,
-            signature: signature(&kyber)?,
+            signature: signature(kyber)?,
         },
         one_time: match given.optional("preKey") {
             None => None,
@@ -193,20 +194,20 @@ fn process(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
 }
 
 /// A signature of another length cannot be right.
-fn signature(given: &Request<'_>) -> Result<[u8; 64], PeerError> {
+fn signature(given: Request<'_>) -> Result<[u8; 64], PeerError> {
     let bytes = given.bytes("signature")?;
     bytes
         .try_into()
-        .map_err(|_| PeerError::new("invalid_signature", "signature length"))
+        .map_err(|_| PeerError::new("invalid_signature", &"signature length"))
 }
 
-fn encrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn encrypt(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let to = request.address("to")?;
     let sent = peer.encrypt(&to, &request.bytes("plaintext")?, request.now()?)?;
     Ok(json!({ "type": sent.message_type.number(), "message": hex::encode(sent.bytes) }))
 }
 
-fn decrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn decrypt(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let from = request.address("from")?;
     let message = request.bytes("message")?;
     let number = request.u32("type")?;
@@ -216,7 +217,7 @@ fn decrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
         }
         Some(MessageType::Signal) => peer.decrypt(&from, &SignalMessage::decode(&message)?)?,
         _ => {
-            return Err(PeerError::bad(format!(
+            return Err(PeerError::bad(&format!(
                 "type {number} is not decrypted here"
             )));
         }
@@ -224,28 +225,28 @@ fn decrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
     Ok(json!({ "plaintext": hex::encode(plaintext) }))
 }
 
-fn archive(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn archive(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     peer.archive(&request.address("with")?)?;
     Ok(Value::Null)
 }
 
-fn has_session(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn has_session(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let record = peer.session(&request.address("with")?)?;
     Ok(json!({ "value": record.has_usable_current(request.now()?) }))
 }
 
-fn save(peer: &mut Peer, _: &Request<'_>) -> Result<Value, PeerError> {
-    Ok(json!({ "state": hex::encode(peer.save().to_string()) }))
+fn save(peer: &Peer) -> Value {
+    json!({ "state": hex::encode(peer.save().to_string()) })
 }
 
-fn skdm_create(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn skdm_create(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let message = peer
         .own_sender_key(request.uuid("distributionId")?)
         .distribution_message();
     Ok(json!({ "message": hex::encode(message.encode()) }))
 }
 
-fn skdm_process(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn skdm_process(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let message = DistributionMessage::decode(&request.bytes("message")?)?;
     let from = request.address("from")?;
     peer.sender_key(from, message.distribution_id())
@@ -253,31 +254,31 @@ fn skdm_process(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerErr
     Ok(Value::Null)
 }
 
-fn group_encrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn group_encrypt(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let key = peer.existing_sender_key(request.uuid("distributionId")?)?;
     let message = key.encrypt(&request.bytes("plaintext")?, &mut rng())?;
     Ok(json!({ "type": MessageType::SenderKey.number(), "message": hex::encode(message) }))
 }
 
-fn group_decrypt(peer: &mut Peer, request: &Request<'_>) -> Result<Value, PeerError> {
+fn group_decrypt(peer: &mut Peer, request: Request<'_>) -> Result<Value, PeerError> {
     let message = SenderKeyMessage::decode(&request.bytes("message")?)?;
     let record = peer.sender_key(request.address("from")?, message.distribution_id());
     Ok(json!({ "plaintext": hex::encode(record.decrypt(&message)?) }))
 }
 
-fn sign(request: &Request<'_>) -> Result<Value, PeerError> {
+fn sign(request: Request<'_>) -> Result<Value, PeerError> {
     let key = PrivateKey::decode(&request.bytes("privateKey")?)?;
     let signature = key.sign(&request.bytes("message")?, &mut rng());
     Ok(json!({ "signature": hex::encode(signature) }))
 }
 
-fn verify(request: &Request<'_>) -> Result<Value, PeerError> {
+fn verify(request: Request<'_>) -> Result<Value, PeerError> {
     let key = PublicKey::decode(&request.bytes("publicKey")?)?;
     let verdict = key.verify(&request.bytes("message")?, &request.bytes("signature")?);
     Ok(json!({ "valid": verdict.is_ok() }))
 }
 
-fn fingerprint(request: &Request<'_>) -> Result<Value, PeerError> {
+fn fingerprint(request: Request<'_>) -> Result<Value, PeerError> {
     let (local_id, remote_id) = (request.bytes("localId")?, request.bytes("remoteId")?);
     let (local_key, remote_key) = (request.array("localKey")?, request.array("remoteKey")?);
     let fingerprint = Fingerprint::new(

@@ -1,5 +1,7 @@
 //! Every error of the crate as one of the protocol's kinds.
 
+use std::fmt::Display;
+
 use wardline_crypto::{
     StoredRecordError,
     address::InvalidDeviceId,
@@ -19,7 +21,7 @@ pub(crate) struct PeerError {
 }
 
 impl PeerError {
-    pub(crate) fn new(kind: &'static str, error: impl ToString) -> Self {
+    pub(crate) fn new(kind: &'static str, error: &dyn Display) -> Self {
         Self {
             kind,
             text: error.to_string(),
@@ -27,8 +29,8 @@ impl PeerError {
     }
 
     /// The request is wrong, not the cryptography.
-    pub(crate) fn bad(text: impl ToString) -> Self {
-        Self::new("bad_request", text)
+    pub(crate) fn bad(text: &(impl Display + ?Sized)) -> Self {
+        Self::new("bad_request", &text)
     }
 }
 
@@ -36,7 +38,7 @@ macro_rules! kind {
     ($($error:ty => $kind:literal,)*) => {
         $(impl From<$error> for PeerError {
             fn from(error: $error) -> Self {
-                Self::new($kind, error)
+                Self::new($kind, &error)
             }
         })*
     };
@@ -59,7 +61,7 @@ impl From<InitiateError> for PeerError {
             InitiateError::UntrustedIdentity(_) => "untrusted_identity",
             InitiateError::KeyAgreement(_) => "invalid_key",
         };
-        Self::new(kind, error)
+        Self::new(kind, &error)
     }
 }
 
@@ -70,7 +72,7 @@ impl From<EncryptError> for PeerError {
             EncryptError::UntrustedIdentity(_) => "untrusted_identity",
             EncryptError::Exhausted => "other",
         };
-        Self::new(kind, error)
+        Self::new(kind, &error)
     }
 }
 
@@ -85,7 +87,7 @@ impl From<DecryptError> for PeerError {
                 "other"
             }
         };
-        Self::new(kind, error)
+        Self::new(kind, &error)
     }
 }
 
@@ -97,6 +99,6 @@ impl From<SenderKeyError> for PeerError {
             SenderKeyError::InvalidSignature => "invalid_signature",
             _ => "invalid_message",
         };
-        Self::new(kind, error)
+        Self::new(kind, &error)
     }
 }

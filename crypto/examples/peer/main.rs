@@ -36,7 +36,7 @@ fn reply(peers: &mut Peers, line: &str) -> Value {
     let value = serde_json::from_str::<Value>(line).unwrap_or(Value::Null);
     let id = value.get("id").cloned().unwrap_or(Value::Null);
     let result = match &value {
-        Value::Object(fields) => peers.run(&Request::new(fields)),
+        Value::Object(fields) => peers.run(Request::new(fields)),
         _ => Err(PeerError::bad("not a JSON object")),
     };
     match result {

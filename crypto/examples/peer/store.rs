@@ -189,7 +189,7 @@ impl Peer {
     fn consume(&mut self, used: &UsedPreKeys) -> Result<(), PeerError> {
         let handshake = (used.kyber_id.0, used.signed_id.0, *used.base_key.as_bytes());
         if !self.used.insert(handshake) {
-            return Err(PeerError::new("other", "reused base key"));
+            return Err(PeerError::new("other", &"reused base key"));
         }
         if let Some(id) = used.one_time_id {
             self.one_time.remove(&id.0);
@@ -206,7 +206,7 @@ impl Peer {
     pub(crate) fn existing_sender_key(&mut self, id: Uuid) -> Result<&mut OwnSenderKey, PeerError> {
         self.own_sender_keys
             .get_mut(&id)
-            .ok_or_else(|| PeerError::new("no_sender_key_state", "no sender key of our own"))
+            .ok_or_else(|| PeerError::new("no_sender_key_state", &"no sender key of our own"))
     }
 
     pub(crate) fn sender_key(&mut self, from: DeviceAddress, id: Uuid) -> &mut SenderKeyRecord {
@@ -307,7 +307,7 @@ fn strings(saved: Request<'_>, name: &str) -> Result<Vec<Vec<u8>>, PeerError> {
         .iter()
         .map(|value| {
             let text = crate::request::as_text(name, value)?;
-            hex::decode(text).map_err(|_| PeerError::bad(format!("not hex: {name}")))
+            hex::decode(text).map_err(|_| PeerError::bad(&format!("not hex: {name}")))
         })
         .collect()
 }

@@ -293,8 +293,10 @@ fn replay(file: &str) {
             receipts += 1;
         }
     }
-    println!("{file}: {sends} sent, {receipts} received");
-    assert!(sends > 0 && receipts > 0);
+    assert!(
+        sends >= 20 && receipts >= 15,
+        "{file}: {sends} sent, {receipts} received"
+    );
 }
 
 /// The recorded values of some of the recipient's receipts.

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "what goes wrong here fails a test"
 )]
 #![allow(unreachable_pub, missing_docs, reason = "modules of a test")]
