@@ -20,6 +20,7 @@ use wardline_crypto::{
 use crate::{
     error::PeerError,
     request::{Request, as_object},
+    sealed,
     store::{Peer, rng},
 };
 
@@ -38,6 +39,11 @@ impl Peers {
             "sign" => sign(request),
             "verify" => verify(request),
             "fingerprint" => fingerprint(request),
+            "serverCert" => sealed::server_cert(request),
+            "senderCert" => sealed::sender_cert(request),
+            "validateCert" => sealed::validate_cert(request),
+            "multiSplit" => sealed::multi_split(request),
+            "multiRecipients" => sealed::multi_recipients(request),
             command => {
                 let run = command_of_a_peer(command)
                     .ok_or_else(|| PeerError::bad(&format!("unknown command {command}")))?;
@@ -96,6 +102,10 @@ fn command_of_a_peer(name: &str) -> Option<Command> {
         "skdmProcess" => skdm_process,
         "groupEncrypt" => group_encrypt,
         "groupDecrypt" => group_decrypt,
+        "sealEncrypt" => sealed::seal_encrypt,
+        "sealMulti" => sealed::seal_multi_command,
+        "sealDecrypt" => sealed::seal_decrypt,
+        "sealToUsmc" => sealed::seal_to_usmc,
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@
 mod commands;
 mod error;
 mod request;
+mod sealed;
 mod store;
 
 use std::io::{self, BufRead, Write};

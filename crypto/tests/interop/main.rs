@@ -21,7 +21,8 @@ use std::collections::BTreeSet;
 use end::{End, NOW, Sent, bytes};
 use process::Process;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use serde_json::json;
+use serde_json::{Value, json};
+use wardline_crypto::curve::PrivateKey;
 
 const OURS: &str = "11111111-0000-4000-8000-000000000001";
 const OFFICIAL: &str = "22222222-0000-4000-8000-000000000002";
@@ -428,7 +429,7 @@ fn a_group_with_a_late_joiner() {
                 .unwrap();
             reply["message"].clone()
         };
-        let open = |world: &mut World, message: &serde_json::Value| {
+        let open = |world: &mut World, message: &Value| {
             let arguments =
                 json!({ "peer": to.handle, "from": from.address(), "message": message });
             let reply = world.processes[1 - sender].call("groupDecrypt", arguments);
@@ -462,6 +463,152 @@ fn a_group_with_a_late_joiner() {
             open(&mut world, &messages[3]).unwrap_err().kind,
             "duplicated_message"
         );
+    }
+}
+
+/// Private and public halves of a fresh key.
+fn key_pair(seed: u64) -> (String, String) {
+    let key = PrivateKey::generate(&mut StdRng::seed_from_u64(seed));
+    (
+        hex::encode(key.as_bytes()),
+        hex::encode(key.public_key().as_bytes()),
+    )
+}
+
+#[test]
+fn certificates_and_sealed_sender_both_ways() {
+    const GROUP: &str = "e1e1e1e1-7000-41eb-b32a-33b8a8a487a6";
+    const EXPIRES: u64 = NOW + 1000;
+    const EXCLUDED: &str = "99999999-0000-4000-8000-000000000009";
+    let mut world = World::new();
+    world.establish(0);
+    let (root_private, root) = key_pair(1);
+    let (server_private, server) = key_pair(2);
+    let (_, other_root) = key_pair(3);
+    for sender in [0, 1] {
+        let receiver = 1 - sender;
+        let (from, to) = (world.ends[sender].clone(), world.ends[receiver].clone());
+        let mut call = |by: usize, command: &str, arguments: Value| {
+            world.processes[by].call(command, arguments)
+        };
+        let key = call(sender, "bundle", json!({ "peer": from.handle })).unwrap();
+        let server_cert = call(
+            sender,
+            "serverCert",
+            json!({
+                "keyId": 5, "serverPublic": server, "trustRootPrivate": root_private,
+            }),
+        )
+        .unwrap();
+        let certificate = call(
+            sender,
+            "senderCert",
+            json!({
+                "uuid": from.name, "e164": "+14155550100", "device": from.device,
+                "key": key["identityKey"], "expires": EXPIRES,
+                "serverCert": server_cert["certificate"], "serverPrivate": server_private,
+            }),
+        )
+        .unwrap()["certificate"]
+            .clone();
+        for (root, time, valid) in [
+            (&root, NOW, true),
+            (&root, EXPIRES, true),
+            (&root, EXPIRES + 1, false),
+            (&other_root, NOW, false),
+        ] {
+            let arguments = json!({ "certificate": certificate, "trustRoot": root, "time": time });
+            assert_eq!(
+                call(receiver, "validateCert", arguments).unwrap()["valid"],
+                valid
+            );
+        }
+
+        // One recipient.
+        let sealed = call(
+            sender,
+            "sealEncrypt",
+            json!({
+                "peer": from.handle, "to": to.address(), "senderCert": certificate,
+                "plaintext": hex::encode("sealed"), "nowMs": NOW,
+            }),
+        )
+        .unwrap()["message"]
+            .clone();
+        let open = |root: &str, time: u64| json!({ "peer": to.handle, "message": sealed, "trustRoot": root, "time": time });
+        for (root, time) in [(&other_root, NOW), (&root, EXPIRES + 1)] {
+            let refusal = call(receiver, "sealDecrypt", open(root, time)).unwrap_err();
+            assert_eq!(refusal.kind, "invalid_certificate", "{}", refusal.text);
+        }
+        let opened = call(receiver, "sealDecrypt", open(&root, NOW)).unwrap();
+        assert_eq!(bytes(&opened, "plaintext"), b"sealed");
+        assert_eq!(opened["senderUuid"], json!(from.name));
+        assert_eq!(opened["deviceId"], json!(from.device));
+        assert_eq!(opened["e164"], json!("+14155550100"));
+        let refusal = call(receiver, "sealDecrypt", open(&root, NOW)).unwrap_err();
+        assert_eq!(refusal.kind, "duplicated_message", "{}", refusal.text);
+
+        // Every changed byte of it is refused. (The low half of the version byte means nothing.)
+        let whole = hex::decode(sealed.as_str().unwrap()).unwrap();
+        for at in 1..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x01;
+            let arguments = json!({ "peer": to.handle, "message": hex::encode(changed) });
+            assert!(
+                call(receiver, "sealToUsmc", arguments).is_err(),
+                "byte {at}"
+            );
+        }
+
+        // Many recipients, one message.
+        let arguments = json!({ "peer": from.handle, "distributionId": GROUP });
+        let distribution = call(sender, "skdmCreate", arguments).unwrap()["message"].clone();
+        call(
+            receiver,
+            "skdmProcess",
+            json!({
+                "peer": to.handle, "from": from.address(), "message": distribution,
+            }),
+        )
+        .unwrap();
+        let mut seal =
+            |excluded: Value| {
+                call(sender, "sealMulti", json!({
+                "peer": from.handle, "to": [to.address()], "senderCert": certificate,
+                "distributionId": GROUP, "plaintext": hex::encode("to all"), "contentHint": 1,
+                "groupId": "010203", "excluded": excluded,
+            })).unwrap()["message"].clone()
+            };
+        let (single, sent) = (seal(json!([])), seal(json!([EXCLUDED])));
+        let mut views = [0, 1].map(|by| {
+            let mut view = call(by, "multiRecipients", json!({ "message": sent })).unwrap();
+            view.remove("id");
+            view
+        });
+        assert_eq!(views[0], views[1]);
+        assert_eq!(views[0]["excluded"], json!([EXCLUDED]));
+        let received = views[0].remove("recipients").unwrap()[0]["message"].clone();
+        let split = [0, 1].map(|by| {
+            call(by, "multiSplit", json!({ "message": single })).unwrap()["message"].clone()
+        });
+        assert_eq!(split[0], split[1]);
+        for message in [&received, &split[0]] {
+            let arguments = json!({ "peer": to.handle, "message": message });
+            let content = call(receiver, "sealToUsmc", arguments).unwrap();
+            assert_eq!(content["type"], 7);
+            assert_eq!(content["contentHint"], 1);
+            assert_eq!(content["groupId"], "010203");
+            assert_eq!(content["senderCert"], certificate);
+            let opened = call(
+                receiver,
+                "groupDecrypt",
+                json!({
+                    "peer": to.handle, "from": from.address(), "message": content["contents"],
+                }),
+            )
+            .unwrap();
+            assert_eq!(bytes(&opened, "plaintext"), b"to all");
+        }
     }
 }
 
