@@ -223,3 +223,42 @@ fn incremental_ml_kem_768_matches() {
         assert!(encapsulation.second(&other).is_err());
     }
 }
+
+#[test]
+fn agreement_at_the_edges_matches_an_independent_ladder() {
+    let file = vectors("x25519-edge.json");
+    let mut refused = 0;
+    for case in list(&file, "cases") {
+        let private = PrivateKey::decode(&bytes(case, "private")).unwrap();
+        let public = PublicKey::decode(&bytes(case, "public")).unwrap();
+        let agreed = private.agree(&public);
+        if case["shared"].is_null() {
+            assert_eq!(agreed, Err(InvalidKeyAgreement), "{case}");
+            refused += 1;
+        } else {
+            assert_eq!(
+                agreed.unwrap().as_bytes()[..],
+                bytes(case, "shared"),
+                "{case}"
+            );
+        }
+    }
+    assert_eq!(refused, 14);
+}
+
+#[test]
+fn agreement_repeated_a_thousand_times_matches_rfc_7748() {
+    let mut scalar = [0; 32];
+    scalar[0] = 9;
+    let mut u = scalar;
+    for _ in 0..1000 {
+        let private = PrivateKey::decode(&scalar).unwrap();
+        let next = *private.agree(&PublicKey::from_u(&u)).unwrap().as_bytes();
+        u = scalar;
+        scalar = next;
+    }
+    assert_eq!(
+        hex::encode(scalar),
+        "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"
+    );
+}
