@@ -1,0 +1,28 @@
+//! Compiles the `.proto` files in pure Rust (protox), so that no `protoc` is needed.
+
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new("proto");
+    let wire = Path::new("../wire/proto");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root.join("wardline/client/v1"))? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=../wire/proto");
+    let mut descriptors = protox::compile(&files, [root, wire])?;
+    // What is signed and what the directory says is wire's; its crate has the types.
+    descriptors
+        .file
+        .retain(|file| file.package() == "wardline.client.v1");
+    let mut config = prost_build::Config::new();
+    // All of this is content, membership or keys: none of it prints.
+    config
+        .skip_debug(["."])
+        .extern_path(".wardline.wire.v1", "::wardline_wire::proto")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
