@@ -13,15 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=../wire/proto");
-    let mut descriptors = protox::compile(&files, [root, wire])?;
-    // What is signed and what the directory says is wire's; its crate has the types.
-    descriptors
-        .file
-        .retain(|file| file.package() == "wardline.client.v1");
+    let descriptors = protox::compile(&files, [root, wire])?;
     let mut config = prost_build::Config::new();
     // All of this is content, membership or keys: none of it prints.
     config
         .skip_debug(["."])
+        // What is signed and what the directory says is wire's; its crate has the types.
         .extern_path(".wardline.wire.v1", "::wardline_wire::proto")
         .compile_fds(descriptors)?;
     Ok(())

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! An endpoint: keys, sessions, conversations.
+
+pub mod content;
+pub mod conversation;
+
+/// Messages generated from `proto/wardline/client/v1`.
+pub mod proto {
+    #![expect(
+        missing_docs,
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto files describe every field"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/wardline.client.v1.rs"));
+}

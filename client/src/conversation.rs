@@ -1,0 +1,1 @@
+//! The signed membership log of a conversation.
