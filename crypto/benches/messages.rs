@@ -236,7 +236,7 @@ fn groups(c: &mut Criterion<ThreadTime>) {
         });
     });
     group.bench_function("encrypt", |b| {
-        b.iter(|| key.encrypt(&PLAINTEXT, &mut rng).unwrap())
+        b.iter(|| key.encrypt(&PLAINTEXT, &mut rng).unwrap());
     });
     group.finish();
 }
@@ -274,7 +274,7 @@ fn sealed(c: &mut Criterion<ThreadTime>) {
             content
                 .sender_certificate()
                 .verify(&[*root.public()], NOW)
-                .unwrap()
+                .unwrap();
         });
     });
 
@@ -319,7 +319,7 @@ impl Measurement for ThreadTime {
     }
 
     fn end(&self, start: Duration) -> Duration {
-        self.start() - start
+        self.start().checked_sub(start).unwrap()
     }
 
     fn add(&self, a: &Duration, b: &Duration) -> Duration {
