@@ -12,7 +12,7 @@
 
 mod account;
 mod ai;
-mod check;
+pub(crate) mod check;
 mod ids;
 mod message;
 pub mod padding;
@@ -31,6 +31,7 @@ pub use account::{
     Fellow, Hello, Introduction, Null, Profile, RetryRequest, SequenceRange, Transcript,
 };
 pub use ai::{AiAlert, AiAnswer, AiCitation, AiPartial, AiProvenance, MAX_PARTIALS};
+pub(crate) use check::non_printing;
 pub use ids::{AccessKey, ContentId, ConversationId, ListRef};
 pub use message::{Attachment, Delete, Edit, Mention, Reaction, ReceiptKind, Receipts, Text};
 pub use sync::{DeviceSync, SyncContact, SyncConversation};

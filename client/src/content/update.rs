@@ -15,7 +15,7 @@ const MAX_MISSING: usize = 256;
 
 /// Operations with what is needed to check them, and requests for missing ones.
 /// Nothing in it is believed yet.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ConversationUpdate {
     /// Signed operations, ancestors first.
     pub operations: Vec<SignedBlob>,
