@@ -134,7 +134,8 @@ impl Clerk {
             }
         };
         match relay.revocations(issuer).await {
-            Ok(None) => Ok(Shown::Nothing),
+            // A relay that does not show its list can still be given ours.
+            Ok(None) | Err(RelayError::Refused { status: 403, .. }) => Ok(Shown::Nothing),
             Ok(Some(bundle)) => {
                 match VerifiedRevocations::verify(&bundle, &self.anchor, self.now()) {
                     Ok(list) => Ok(Shown::List(Box::new(list))),

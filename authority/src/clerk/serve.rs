@@ -10,7 +10,7 @@ use super::{Clerk, Result};
 use crate::DAY_MS;
 
 /// Between looks at what changes slowly: renewals, lists, files.
-const MAINTENANCE: Duration = Duration::from_secs(3600);
+const MAINTENANCE: Duration = Duration::from_hours(1);
 /// Longest wait between tries while the relay cannot be reached.
 const MAX_WAIT_MS: u64 = 60_000;
 /// Secrets of invites that ended this long ago are wiped.

@@ -132,6 +132,9 @@ pub(super) struct IssuerArgs {
     /// lie in a file that only its owner may read.
     #[arg(long, value_name = "FILE")]
     pub(super) issuer_passphrase_file: Option<PathBuf>,
+    /// Work for scrypt, as a power of two; lower only for tests.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORK_FACTOR, value_parser = clap::value_parser!(u8).range(4..=22))]
+    pub(super) work_factor: u8,
 }
 
 #[derive(Args, Clone)]
@@ -148,7 +151,7 @@ pub(super) struct DirArgs {
 pub(super) struct RelayArgs {
     #[command(flatten)]
     pub(super) at: DirArgs,
-    /// The relay: https://host[:port], or http://host[:port] on this machine.
+    /// The relay: "`https://host[:port]`", or "`http://…`" on this machine.
     #[arg(long, value_name = "URL")]
     pub(super) relay_url: Option<String>,
     /// SHA-256 of the relay's public key, hexadecimal; without it the platform's

@@ -25,7 +25,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(code: u8, kind: &'static str, message: impl ToString) -> Self {
+    fn new(code: u8, kind: &'static str, message: &dyn ToString) -> Self {
         Self {
             code,
             kind,
@@ -40,19 +40,19 @@ impl Failure {
     }
 
     pub(super) fn user(kind: &'static str, message: &str, hint: &str) -> Self {
-        Self::new(USER, kind, message).hint(hint)
+        Self::new(USER, kind, &message).hint(hint)
     }
 
     pub(super) fn unexpected(error: &dyn std::error::Error) -> Self {
-        Self::new(UNEXPECTED, "unexpected", error)
+        Self::new(UNEXPECTED, "unexpected", &error)
     }
 
     pub(super) fn io(what: &str, error: &std::io::Error) -> Self {
-        Self::new(IO, "io", format!("{what}: {error}"))
+        Self::new(IO, "io", &format!("{what}: {error}"))
     }
 
     pub(super) fn in_use(what: &str) -> Self {
-        Self::new(LOCKED, "in-use", what)
+        Self::new(LOCKED, "in-use", &what)
     }
 }
 

@@ -13,7 +13,7 @@ use super::args::{InitArgs, IssuerArgs};
 use super::failure::Failure;
 use super::output::Output;
 use crate::files::{self, FileError};
-use crate::root::{self, DEFAULT_WORK_FACTOR, Root};
+use crate::root::{self, Root};
 use crate::{DAY_MS, deployment};
 
 pub(super) fn init(args: &InitArgs, output: &Output) -> Result<(), Failure> {
@@ -73,7 +73,7 @@ pub(super) fn issuer(args: &IssuerArgs, output: &Output) -> Result<(), Failure> 
     root::note_issuer(&args.dir, made.serial(), &roles, not_after)?;
     let encryption = issuer_passphrase
         .as_ref()
-        .map(|passphrase| (passphrase, DEFAULT_WORK_FACTOR));
+        .map(|passphrase| (passphrase, args.work_factor));
     made.write(&args.out, root.anchor(), now, encryption)?;
     let names: Vec<_> = roles.iter().map(|role| role_name(*role)).collect();
     output.data(
@@ -116,21 +116,20 @@ pub(super) fn open_root(dir: &Path, file: Option<&Path>) -> Result<Root, Failure
 }
 
 fn new_passphrase(file: Option<&Path>) -> Result<SecretString, Failure> {
-    let passphrase = match file {
-        Some(file) => files::read_passphrase(file)?,
-        None => {
-            let first = prompt("New passphrase for the root: ")?;
-            files::check_new_passphrase(first.expose_secret())?;
-            let second = prompt("The same again: ")?;
-            if first.expose_secret() != second.expose_secret() {
-                return Err(Failure::user(
-                    "passphrase",
-                    "the two passphrases differ",
-                    "run it again",
-                ));
-            }
-            first
+    let passphrase = if let Some(file) = file {
+        files::read_passphrase(file)?
+    } else {
+        let first = prompt("New passphrase for the root: ")?;
+        files::check_new_passphrase(first.expose_secret())?;
+        let second = prompt("The same again: ")?;
+        if first.expose_secret() != second.expose_secret() {
+            return Err(Failure::user(
+                "passphrase",
+                "the two passphrases differ",
+                "run it again",
+            ));
         }
+        first
     };
     files::check_new_passphrase(passphrase.expose_secret())?;
     Ok(passphrase)
