@@ -1,0 +1,42 @@
+//! `GET /v1/handles/{handle}`: who has a handle.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use wardline_wire::directory::Handle;
+use wardline_wire::problem::ProblemKind;
+use wardline_wire::proto::AccountRecord;
+
+use super::super::{Segment, record};
+use crate::app::App;
+use crate::auth::matrix::Action;
+use crate::body::{Reply, reply};
+use crate::problem::Refusal;
+use crate::router::Route;
+
+pub(crate) const ROUTE: Route = Route {
+    method: "GET",
+    path: "/v1/handles/{handle}",
+    action: Action::ReadHandle,
+    summary: "The account with this handle. Endpoints check that its certificate carries it.",
+    request: None,
+    replies: &[(200, "AccountRecord")],
+    problems: &[ProblemKind::Invalid, ProblemKind::NotFound],
+    handler: || get(handle),
+};
+
+async fn handle(
+    State(app): State<Arc<App>>,
+    Segment(handle): Segment,
+) -> Result<Reply<AccountRecord>, Refusal> {
+    let handle: Handle = handle
+        .parse()
+        .map_err(|_| Refusal::invalid("a handle has 2 to 32 of a-z, 0-9, '.', '_' and '-'"))?;
+    let account = app
+        .store
+        .account_by_handle(handle.as_str(), app.clock.now())
+        .await?
+        .ok_or_else(|| Refusal::new(ProblemKind::NotFound, "nobody has this handle"))?;
+    Ok(reply(record(&account)?))
+}

@@ -1,0 +1,4 @@
+//! Log-in.
+
+pub(crate) mod challenge;
+pub(crate) mod token;

@@ -1,0 +1,3 @@
+//! The clinic's installation.
+
+pub(crate) mod read;

@@ -1,0 +1,3 @@
+//! Newcomers.
+
+pub(crate) mod create;

@@ -1,0 +1,3 @@
+//! Invites that clients make.
+
+pub(crate) mod create;

@@ -1,0 +1,44 @@
+//! `PUT /v1/issuer/issuers`: publishes an issuer's record.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::put;
+use prost::Message as _;
+use wardline_wire::directory::VerifiedIssuer;
+use wardline_wire::problem::ProblemKind;
+use wardline_wire::proto::SignedBlob;
+
+use crate::app::App;
+use crate::auth::matrix::Action;
+use crate::body::Proto;
+use crate::problem::Refusal;
+use crate::router::Route;
+
+pub(crate) const ROUTE: Route = Route {
+    method: "PUT",
+    path: "/v1/issuer/issuers",
+    action: Action::PublishIssuer,
+    summary: "Publishes an issuer that the root signed, so that clients can seal invites to it.",
+    request: Some("SignedBlob"),
+    replies: &[(204, "")],
+    problems: &[ProblemKind::Invalid],
+    handler: || put(handle),
+};
+
+async fn handle(
+    State(app): State<Arc<App>>,
+    Proto { message, .. }: Proto<SignedBlob>,
+) -> Result<StatusCode, Refusal> {
+    let issuer = VerifiedIssuer::verify(&message, app.directory.anchor(), app.clock.now())
+        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    app.store
+        .publish_issuer(
+            issuer.serial(),
+            &message.encode_to_vec(),
+            issuer.not_after(),
+        )
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

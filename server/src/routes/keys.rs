@@ -1,0 +1,5 @@
+//! Prekeys.
+
+pub(crate) mod fetch;
+pub(crate) mod stock;
+pub(crate) mod upload;

@@ -1,0 +1,3 @@
+//! The revocation list, as everyone reads it.
+
+pub(crate) mod read;
