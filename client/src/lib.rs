@@ -1,7 +1,9 @@
 //! An endpoint: keys, sessions, conversations.
 
+pub mod contact;
 pub mod content;
 pub mod conversation;
+pub mod gap;
 
 /// Messages generated from `proto/wardline/client/v1`.
 pub mod proto {
