@@ -531,6 +531,137 @@ async fn a_clients_invite_for_a_taken_handle_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn a_handle_in_an_open_invite_is_reserved() {
+    let mut case = ClientInvite::by(Role::Admin).await;
+    let own = case
+        .clerk
+        .invite(&order(Role::Staff, "dr.eze"))
+        .await
+        .unwrap();
+    assert_eq!(case.enrols(Role::Staff, "dr.eze").await, HELD);
+    // It is for whoever was invited with it.
+    case.clinic.relay.desk().pending.clear();
+    let invited = Person::new(case.clinic.deployment());
+    case.clinic.enrols(invited.redeems(&own), Vec::new());
+    assert_eq!(case.clerk.work_through_desk().await.unwrap(), CERTIFIED);
+}
+
+#[tokio::test]
+async fn one_secret_is_not_redeemed_under_several_invite_ids() {
+    let mut case = ClientInvite::by(Role::Staff).await;
+    assert_eq!(case.enrols(Role::Patient, "").await, CERTIFIED);
+    let request = case.inviter.invites(&case.secret, Role::Patient, "");
+    let deployment = case.clinic.deployment();
+    let sealed = seal(&request, &case.inviter.device_key, &case.issuer, deployment);
+    let second = Person::new(deployment);
+    let mut enrolment = second.request(&case.secret, Role::Patient);
+    enrolment.invite_id[0] ^= 1;
+    case.clinic.enrols(enrolment, sealed);
+    assert_eq!(case.clerk.work_through_desk().await.unwrap(), REFUSED);
+    assert!(case.clinic.was_rejected(&second));
+}
+
+#[tokio::test]
+async fn a_redeemed_secret_is_wiped() {
+    let clinic = Clinic::new().await;
+    let mut clerk = clinic.clerk().await;
+    let issued = clerk.invite(&order(Role::Patient, "")).await.unwrap();
+    let person = Person::new(clinic.deployment());
+    clinic.enrols(person.redeems(&issued), Vec::new());
+    clerk.round(false).await.unwrap();
+    let stored = clerk
+        .store()
+        .invite(issued.stored.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stored.redeemed_by, Some(person.account));
+    assert_ne!(stored.invite.secret.id(), stored.id);
+    assert_eq!(clerk.link(&stored).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn an_inviter_with_another_key_than_was_certified_here_is_not_believed() {
+    use std::sync::Arc;
+    use wardline_authority::issuer::Issuers;
+    use wardline_wire::proto::Certificate;
+    let mut case = ClientInvite::by(Role::Staff).await;
+    // An insider issuer certifies the clinician's account for a key of its own.
+    let insider = SigningKey::from_bytes(&[0x66; 32]);
+    let dir = case.clinic.issuer_dir();
+    let anchor = case.clinic.anchor().clone();
+    let issuers = Arc::new(Issuers::load(&dir, &anchor, None, NOW).unwrap());
+    let forged = Certificate {
+        serial: vec![0x66; 16],
+        account_id: case.inviter.account.to_vec(),
+        account_key: insider.verifying_key().to_bytes().to_vec(),
+        role: Role::Staff.into(),
+        not_before_ms: NOW.as_millis(),
+        not_after_ms: NOW.plus_millis(DAY).as_millis(),
+        handle: "inviter".to_owned(),
+        display_name: "Inviter".to_owned(),
+        issuer_serial: Vec::new(),
+    };
+    let issuer = issuers.iter().next().unwrap();
+    let chain = issuer.certify(anchor.deployment(), forged);
+    case.inviter.key = insider;
+    let list = case.inviter.sign_list(&case.inviter.list);
+    case.shows(|record| {
+        record.certificate = Some(chain);
+        record.device_list = Some(list);
+    });
+    assert_eq!(case.enrols(Role::Patient, "").await, HELD);
+}
+
+#[tokio::test]
+async fn an_inviter_whose_device_list_is_over_invites_nobody() {
+    let mut case = ClientInvite::by(Role::Staff).await;
+    case.clinic.clock.advance_millis(29 * DAY);
+    case.clerk.renew().await.unwrap();
+    case.clerk.deliver().await.unwrap();
+    let chain = case.clinic.certificate_of(&case.inviter).unwrap();
+    case.shows(|record| record.certificate = Some(chain));
+    let request = InviteRequest {
+        expires_at_ms: NOW.plus_millis(60 * DAY).as_millis(),
+        ..case.inviter.invites(&case.secret, Role::Patient, "")
+    };
+    let key = case.inviter.device_key.clone();
+    // The list ended on day 30; a day is tolerated.
+    case.clinic.clock.advance_millis(2 * DAY + 1);
+    assert_eq!(case.enrols_with(Role::Patient, &request, &key).await, HELD);
+    case.clinic.relay.desk().pending.clear();
+    case.clinic.clock.set(NOW.plus_millis(31 * DAY));
+    assert_eq!(
+        case.enrols_with(Role::Patient, &request, &key).await,
+        CERTIFIED
+    );
+}
+
+#[tokio::test]
+async fn a_role_that_no_issuer_here_certifies_waits_and_holds_nobody_up() {
+    let clinic = Clinic::without_issuer().await;
+    let issuer = clinic.add_issuer(&[Role::Patient, Role::Admin], 90 * DAY);
+    let mut clerk = clinic.clerk().await;
+    let admin = clinic.certified(&mut clerk, Role::Admin, "admin").await;
+    let secret = InviteSecret::new([0x5D; 32]);
+    let request = admin.invites(&secret, Role::Staff, "dr.eze");
+    let sealed = seal(&request, &admin.device_key, &issuer, clinic.deployment());
+    let (staff, patient) = (
+        Person::new(clinic.deployment()),
+        Person::new(clinic.deployment()),
+    );
+    clinic.enrols(staff.request(&secret, Role::Staff), sealed);
+    let issued = clerk.invite(&order(Role::Patient, "")).await.unwrap();
+    clinic.enrols(patient.redeems(&issued), Vec::new());
+    let worked = clerk.work_through_desk().await.unwrap();
+    assert_eq!((worked.held, worked.certified), (1, 1));
+    // Once there is an issuer for it, it goes through.
+    clinic.add_issuer(&[Role::Staff], 90 * DAY);
+    clerk.round(true).await.unwrap();
+    assert_eq!(clinic.verified(&staff).role(), Role::Staff);
+}
+
+#[tokio::test]
 async fn one_bad_enrolment_does_not_stop_the_others() {
     let clinic = Clinic::new().await;
     let mut clerk = clinic.clerk().await;

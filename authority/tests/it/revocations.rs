@@ -113,6 +113,25 @@ async fn another_authoritys_list_is_taken_over_and_followed() {
 }
 
 #[tokio::test]
+async fn a_greater_number_of_the_relays_is_followed_even_without_news() {
+    let clinic = Clinic::new().await;
+    let mut clerk = clinic.clerk().await;
+    clerk.round(true).await.unwrap();
+    let theirs = clinic.root.sign_revocations(RevocationList {
+        number: 40,
+        issued_at_ms: NOW.as_millis(),
+        next_update_ms: NOW.plus_millis(DAY).as_millis(),
+        revocations: Vec::new(),
+        issuer_serial: Vec::new(),
+    });
+    clinic.relay.desk().revocations = Some(theirs);
+    clerk.round(true).await.unwrap();
+    assert_eq!(published(&clinic).number(), 41);
+    clerk.round(true).await.unwrap();
+    assert_eq!(published(&clinic).number(), 41);
+}
+
+#[tokio::test]
 async fn a_list_that_came_second_is_tried_again_but_not_for_ever() {
     let clinic = Clinic::new().await;
     let mut clerk = clinic.clerk().await;
