@@ -14,24 +14,34 @@ pub(crate) struct SkippedKeys(Vec<u8>);
 impl SkippedKeys {
     pub(crate) const ENTRY: usize = 4 + 32;
 
+    /// An empty set with room for `count` keys.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count * Self::ENTRY))
+    }
+
     /// Appends a key; `index` is above all others.
     pub(crate) fn push(&mut self, index: u32, key: &Secret<32>) {
-        let len = self.0.len();
-        if len + Self::ENTRY > self.0.capacity() {
-            let mut grown = Vec::with_capacity((len * 2).max(4 * Self::ENTRY));
-            grown.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = grown;
-        }
+        self.make_room(Self::ENTRY);
         self.0.extend_from_slice(&index.to_be_bytes());
         self.0.extend_from_slice(key.as_bytes());
+    }
+
+    /// Appends keys that are all above those held.
+    pub(crate) fn append(&mut self, newer: &Self) {
+        self.make_room(newer.0.len());
+        self.0.extend_from_slice(&newer.0);
+    }
+
+    /// The key of `index`.
+    pub(crate) fn get(&self, index: u32) -> Option<Secret<32>> {
+        let at = self.position(index).ok()? * Self::ENTRY;
+        Secret::from_slice(self.0.get(at + 4..at + Self::ENTRY)?)
     }
 
     /// Removes and returns the key of `index`.
     pub(crate) fn take(&mut self, index: u32) -> Option<Secret<32>> {
         let position = self.position(index).ok()?;
-        let at = position * Self::ENTRY;
-        let key = Secret::from_slice(self.0.get(at + 4..at + Self::ENTRY)?)?;
+        let key = self.get(index)?;
         self.remove(position, position + 1);
         Some(key)
     }
@@ -41,6 +51,17 @@ impl SkippedKeys {
         let (Ok(end) | Err(end)) = self.position(index);
         if end > 0 {
             self.remove(0, end);
+        }
+    }
+
+    /// Grows the buffer, if it must, without leaving the old one behind.
+    fn make_room(&mut self, additional: usize) {
+        let needed = self.0.len() + additional;
+        if needed > self.0.capacity() {
+            let mut grown = Vec::with_capacity(needed.max(self.0.len() * 2).max(4 * Self::ENTRY));
+            grown.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = grown;
         }
     }
 

@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 use crate::{
     codec::{Reader, StoredRecordError, Writer},
     curve::{InvalidKeyAgreement, KeyPair, PrivateKey, PublicKey},
     ratchet::keys::{ChainKey, MessageSeed, RootKey},
     secret::Secret,
+    skipped::SkippedKeys,
 };
 
 /// How far ahead of the last received message of its chain a message may be.
@@ -44,7 +44,7 @@ impl From<InvalidKeyAgreement> for ReceiveError {
 }
 
 /// State of the ratchet on one side.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct DoubleRatchet {
     root: RootKey,
     sending: SendingChain,
@@ -52,7 +52,7 @@ pub(crate) struct DoubleRatchet {
     receiving: VecDeque<ReceivingChain>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct SendingChain {
     pair: KeyPair,
     chain: ChainKey,
@@ -60,11 +60,11 @@ struct SendingChain {
     previous_counter: u32,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct ReceivingChain {
     ratchet_key: PublicKey,
     chain: ChainKey,
-    skipped: SkippedSeeds,
+    skipped: SkippedKeys,
 }
 
 /// The ratchet's part of an outgoing message, and the step that makes it final.
@@ -84,12 +84,12 @@ pub(crate) struct Receiving {
 
 enum ReceiveStep {
     /// A message skipped earlier: its stored seed goes.
-    UseSkipped { chain: usize, entry: usize },
+    UseSkipped { chain: usize, counter: u32 },
     /// A known chain moves on, over these newly skipped messages.
     Advance {
         chain: usize,
         next: ChainKey,
-        skipped: SkippedSeeds,
+        skipped: SkippedKeys,
     },
     /// A new ratchet key: both directions start new chains.
     Turn(Box<Turn>),
@@ -122,7 +122,7 @@ impl DoubleRatchet {
             receiving: VecDeque::from([ReceivingChain {
                 ratchet_key: *their_ratchet_key,
                 chain: ChainKey::new(their_chain, 0),
-                skipped: SkippedSeeds::default(),
+                skipped: SkippedKeys::default(),
             }]),
         })
     }
@@ -176,9 +176,9 @@ impl DoubleRatchet {
             .find(|(_, chain)| chain.ratchet_key == *ratchet_key)
         {
             Some((chain, known)) => known.receive(counter, max_jump).map(|step| match step {
-                ChainStep::Skipped { entry, seed } => Receiving {
+                ChainStep::Skipped { seed } => Receiving {
                     seed,
-                    step: ReceiveStep::UseSkipped { chain, entry },
+                    step: ReceiveStep::UseSkipped { chain, counter },
                 },
                 ChainStep::Advanced {
                     seed,
@@ -209,7 +209,7 @@ impl DoubleRatchet {
         let mut receiving = ReceivingChain {
             ratchet_key: *ratchet_key,
             chain,
-            skipped: SkippedSeeds::default(),
+            skipped: SkippedKeys::default(),
         };
         let ChainStep::Advanced {
             seed,
@@ -244,9 +244,9 @@ impl DoubleRatchet {
     /// Makes an incoming message final. `receiving` must come from this very state.
     pub(crate) fn commit_receive(&mut self, receiving: Receiving) {
         match receiving.step {
-            ReceiveStep::UseSkipped { chain, entry } => {
+            ReceiveStep::UseSkipped { chain, counter } => {
                 if let Some(chain) = self.receiving.get_mut(chain) {
-                    chain.skipped.remove(entry);
+                    chain.skipped.take(counter);
                 }
             }
             ReceiveStep::Advance {
@@ -257,6 +257,7 @@ impl DoubleRatchet {
                 if let Some(chain) = self.receiving.get_mut(chain) {
                     chain.chain = next;
                     chain.skipped.append(&skipped);
+                    chain.skipped.keep_newest(MAX_SKIPPED);
                 }
             }
             ReceiveStep::Turn(turn) => {
@@ -282,7 +283,7 @@ impl DoubleRatchet {
             out.fixed(chain.ratchet_key.u());
             out.fixed(chain.chain.as_bytes());
             out.u32(chain.chain.index());
-            out.bytes(&chain.skipped.0);
+            out.bytes(chain.skipped.as_bytes());
         }
     }
 
@@ -305,7 +306,8 @@ impl DoubleRatchet {
                 Ok(ReceivingChain {
                     ratchet_key: PublicKey::from_u(reader.fixed()?),
                     chain: read_chain(reader)?,
-                    skipped: SkippedSeeds::decode(reader.bytes()?)?,
+                    skipped: SkippedKeys::decode(reader.bytes()?, MAX_SKIPPED)
+                        .ok_or(StoredRecordError::Damaged)?,
                 })
             })
             .collect::<Result<_, StoredRecordError>>()?;
@@ -321,7 +323,7 @@ impl DoubleRatchet {
         256 + self
             .receiving
             .iter()
-            .map(|chain| 80 + chain.skipped.0.len())
+            .map(|chain| 80 + chain.skipped.as_bytes().len())
             .sum::<usize>()
     }
 }
@@ -332,13 +334,12 @@ fn read_chain(reader: &mut Reader<'_>) -> Result<ChainKey, StoredRecordError> {
 
 enum ChainStep {
     Skipped {
-        entry: usize,
         seed: MessageSeed,
     },
     Advanced {
         seed: MessageSeed,
         next: ChainKey,
-        skipped: SkippedSeeds,
+        skipped: SkippedKeys,
     },
 }
 
@@ -346,11 +347,9 @@ impl ReceivingChain {
     fn receive(&self, counter: u32, max_jump: u32) -> Result<ChainStep, ReceiveError> {
         let index = self.chain.index();
         let Some(ahead) = counter.checked_sub(index) else {
-            let (entry, seed) = self
-                .skipped
-                .find(counter)
-                .ok_or(ReceiveError::Duplicated { index, counter })?;
-            return Ok(ChainStep::Skipped { entry, seed });
+            let seed = self.skipped.get(counter).map(MessageSeed::new);
+            let seed = seed.ok_or(ReceiveError::Duplicated { index, counter })?;
+            return Ok(ChainStep::Skipped { seed });
         };
         if ahead > max_jump {
             return Err(ReceiveError::TooFarAhead);
@@ -360,14 +359,14 @@ impl ReceivingChain {
             .unwrap_or(usize::MAX)
             .min(MAX_SKIPPED);
         let first_kept = counter - u32::try_from(keep).unwrap_or(ahead);
-        let mut skipped = SkippedSeeds::with_capacity(keep);
+        let mut skipped = SkippedKeys::with_capacity(keep);
         let mut current = self.chain.clone();
         while current.index() < first_kept {
             current = current.next().ok_or(ReceiveError::TooFarAhead)?;
         }
         while current.index() < counter {
             let (seed, next) = current.advance().ok_or(ReceiveError::TooFarAhead)?;
-            skipped.push(current.index(), &seed);
+            skipped.push(current.index(), seed.secret());
             current = next;
         }
         let (seed, next) = current.advance().ok_or(ReceiveError::TooFarAhead)?;
@@ -376,75 +375,5 @@ impl ReceivingChain {
             next,
             skipped,
         })
-    }
-}
-
-/// Seeds of messages that were passed over, in one wiped buffer: entries of counter and seed, in
-/// ascending order, the oldest dropped beyond [`MAX_SKIPPED`]. One buffer rather than a map,
-/// because the whole of it is loaded and stored around every message.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct SkippedSeeds(Zeroizing<Vec<u8>>);
-
-/// Counter and seed.
-const ENTRY: usize = 4 + 32;
-
-impl SkippedSeeds {
-    fn with_capacity(entries: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(entries * ENTRY)))
-    }
-
-    /// The counter must exceed every one before it, and the capacity suffice.
-    fn push(&mut self, counter: u32, seed: &MessageSeed) {
-        self.0.extend_from_slice(&counter.to_be_bytes());
-        self.0.extend_from_slice(seed.as_bytes());
-    }
-
-    fn find(&self, counter: u32) -> Option<(usize, MessageSeed)> {
-        let (entries, _) = self.0.as_chunks::<ENTRY>();
-        let entry = entries
-            .binary_search_by(|entry| {
-                let [a, b, c, d, ..] = *entry;
-                u32::from_be_bytes([a, b, c, d]).cmp(&counter)
-            })
-            .ok()?;
-        let seed = entries.get(entry)?.last_chunk::<32>()?;
-        Some((entry, MessageSeed::new(Secret::from_slice(seed)?)))
-    }
-
-    /// Takes out one entry; what follows moves up and the freed tail is wiped.
-    fn remove(&mut self, entry: usize) {
-        let at = entry * ENTRY;
-        let len = self.0.len();
-        if at + ENTRY <= len {
-            self.0.copy_within(at + ENTRY.., at);
-            self.truncate(len - ENTRY);
-        }
-    }
-
-    /// Adds newer entries, dropping the oldest beyond the limit.
-    fn append(&mut self, newer: &Self) {
-        if newer.0.is_empty() {
-            return;
-        }
-        let total = self.0.len() + newer.0.len();
-        let excess = total.saturating_sub(MAX_SKIPPED * ENTRY).min(self.0.len());
-        let mut joined = Zeroizing::new(Vec::with_capacity(total - excess));
-        joined.extend(self.0.iter().skip(excess));
-        joined.extend_from_slice(&newer.0);
-        self.0 = joined; // the old buffer is wiped
-    }
-
-    fn truncate(&mut self, len: usize) {
-        if let Some(tail) = self.0.get_mut(len..) {
-            tail.fill(0);
-        }
-        self.0.truncate(len);
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, StoredRecordError> {
-        if bytes.len() > MAX_SKIPPED * ENTRY || !bytes.len().is_multiple_of(ENTRY) {
-            return Err(StoredRecordError::Damaged);
-        }
-        Ok(Self(Zeroizing::new(bytes.to_vec())))
     }
 }

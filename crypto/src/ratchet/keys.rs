@@ -90,8 +90,8 @@ impl MessageSeed {
         Self(seed)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+    pub(crate) fn secret(&self) -> &Secret<32> {
+        &self.0
     }
 
     /// Joins in the post-quantum ratchet's key for the same message.

@@ -587,12 +587,12 @@ fn certificates_and_sealed_sender_both_ways() {
         });
         assert_eq!(views[0], views[1]);
         assert_eq!(views[0]["excluded"], json!([EXCLUDED]));
-        let received = views[0].remove("recipients").unwrap()[0]["message"].clone();
+        let handed_out = views[0].remove("recipients").unwrap()[0]["message"].clone();
         let split = [0, 1].map(|by| {
             call(by, "multiSplit", json!({ "message": single })).unwrap()["message"].clone()
         });
         assert_eq!(split[0], split[1]);
-        for message in [&received, &split[0]] {
+        for message in [&handed_out, &split[0]] {
             let arguments = json!({ "peer": to.handle, "message": message });
             let content = call(receiver, "sealToUsmc", arguments).unwrap();
             assert_eq!(content["type"], 7);

@@ -135,13 +135,13 @@ impl World {
             Action::Deliver { by, which } => {
                 if let Some(index) = self.pick(by, which) {
                     let flying = self.line[by].remove(index);
-                    self.deliver(by, flying);
+                    self.deliver(by, &flying);
                 }
             }
             Action::Repeat { by, which } => {
                 if let Some(index) = self.pick(by, which) {
                     let flying = self.line[by][index].clone();
-                    self.line[by][index].opened |= self.deliver(by, flying);
+                    self.line[by][index].opened |= self.deliver(by, &flying);
                 }
             }
             Action::Tamper { by, which, at } => {
@@ -173,7 +173,7 @@ impl World {
             self.send(by);
             let flying = self.line[1 - by].pop().expect("just sent");
             let opened = self.opened;
-            self.deliver(1 - by, flying);
+            self.deliver(1 - by, &flying);
             assert_eq!(self.opened, opened + 1, "an honest line delivers");
         }
         let [one, two] = &self.devices;
@@ -234,7 +234,7 @@ impl World {
     }
 
     /// Hands a message over; whether it was opened.
-    fn deliver(&mut self, by: usize, flying: Flying) -> bool {
+    fn deliver(&mut self, by: usize, flying: &Flying) -> bool {
         if self.last_delivery != by {
             self.last_delivery = by;
             self.turn += 1;
@@ -363,10 +363,11 @@ impl Device {
                 }
                 Ok(decrypted)
             }
-            _ => {
+            MessageType::Signal => {
                 let message = SignalMessage::decode(&message.bytes).map_err(|_| undecodable)?;
                 self.record.decrypt(&parties, &message, &mut self.rng)
             }
+            other => unreachable!("{other:?} is never on the line"),
         }
     }
 
