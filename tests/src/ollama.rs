@@ -142,6 +142,7 @@ impl Script {
     }
 
     /// The same bytes, written in two pieces cut at `position`.
+    #[must_use]
     pub fn cut_at(&self, position: usize) -> Self {
         let all = self.bytes();
         let (first, second) = all.split_at(position.min(all.len()));
@@ -153,6 +154,7 @@ impl Script {
     }
 
     /// The same bytes in pieces of at most `size`.
+    #[must_use]
     pub fn in_pieces(&self, size: usize) -> Self {
         let pieces = self
             .bytes()
@@ -163,6 +165,7 @@ impl Script {
     }
 
     /// The first `length` bytes only, then an orderly close.
+    #[must_use]
     pub fn cut_off(&self, length: usize) -> Self {
         let mut all = self.bytes();
         all.truncate(length);
