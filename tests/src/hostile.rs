@@ -26,15 +26,17 @@ mod numbering;
 mod socket;
 
 use std::collections::HashMap;
+use std::marker;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use wardline_wire::ids::DeviceAddress;
-use wardline_wire::proto::{ClientFrame, Envelope, ServerFrame};
+use wardline_wire::ids::{AccountId, DeviceAddress};
+use wardline_wire::proto::{AccountRecord, ClientFrame, Envelope, Send, ServerFrame};
 
 pub use http::Exchange;
 
@@ -42,13 +44,13 @@ use crate::process::eventually;
 use numbering::Numbering;
 
 /// What a lie about HTTP looks like: it sees the exchange and may change it.
-type HttpRule = Box<dyn FnMut(&mut Exchange) + Send>;
+type HttpRule = Box<dyn FnMut(&mut Exchange) + marker::Send>;
 /// What a lie about a device's frame looks like.
-type ClientRule = Box<dyn FnMut(DeviceAddress, ClientFrame) -> Outcome + Send>;
+type ClientRule = Box<dyn FnMut(DeviceAddress, ClientFrame) -> Outcome + marker::Send>;
 /// What a lie about the relay's frame looks like.
-type ServerRule = Box<dyn FnMut(DeviceAddress, ServerFrame) -> Vec<ServerFrame> + Send>;
+type ServerRule = Box<dyn FnMut(DeviceAddress, ServerFrame) -> Vec<ServerFrame> + marker::Send>;
 /// What a lie about an envelope looks like.
-type EnvelopeRule = Box<dyn FnMut(DeviceAddress, Envelope) -> Vec<Envelope> + Send>;
+type EnvelopeRule = Box<dyn FnMut(DeviceAddress, Envelope) -> Vec<Envelope> + marker::Send>;
 
 /// What becomes of one frame from a device.
 #[derive(Clone, Default)]
@@ -102,6 +104,7 @@ struct State {
     tokens: HashMap<String, DeviceAddress>,
     mailboxes: HashMap<DeviceAddress, Mailbox>,
     exchanges: Vec<Exchange>,
+    sends: Vec<(DeviceAddress, Send)>,
 }
 
 /// What the proxy does with the envelopes of one device.
@@ -187,12 +190,12 @@ impl HostileRelay {
     }
 
     /// Shows every HTTP request to `rule` before it goes on.
-    pub fn on_request(&self, rule: impl FnMut(&mut Exchange) + Send + 'static) {
+    pub fn on_request(&self, rule: impl FnMut(&mut Exchange) + marker::Send + 'static) {
         self.shared.state().on_request.push(Box::new(rule));
     }
 
     /// Shows every HTTP answer to `rule` before it goes back.
-    pub fn on_answer(&self, rule: impl FnMut(&mut Exchange) + Send + 'static) {
+    pub fn on_answer(&self, rule: impl FnMut(&mut Exchange) + marker::Send + 'static) {
         self.shared.state().on_answer.push(Box::new(rule));
     }
 
@@ -201,7 +204,7 @@ impl HostileRelay {
         &self,
         method: &'static str,
         path: impl Into<String>,
-        mut alter: impl FnMut(&Exchange, &mut M) + Send + 'static,
+        mut alter: impl FnMut(&Exchange, &mut M) + marker::Send + 'static,
     ) {
         let path = path.into();
         self.on_answer(move |exchange| {
@@ -216,12 +219,33 @@ impl HostileRelay {
         });
     }
 
+    /// Alters every answer about `account`, asked for by id or by handle.
+    pub fn alter_records(
+        &self,
+        account: AccountId,
+        mut alter: impl FnMut(&mut AccountRecord) + marker::Send + 'static,
+    ) {
+        self.on_answer(move |exchange| {
+            let asks = exchange.path.starts_with("/v1/accounts/")
+                || exchange.path.starts_with("/v1/handles/");
+            if exchange.method == "GET"
+                && asks
+                && exchange.status == 200
+                && let Ok(mut record) = AccountRecord::decode(exchange.answer.as_slice())
+                && record.account_id == account.as_bytes()
+            {
+                alter(&mut record);
+                exchange.answer = record.encode_to_vec();
+            }
+        });
+    }
+
     /// Alters the protobuf body of every request `method path…`.
     pub fn alter_requests<M: prost::Message + Default>(
         &self,
         method: &'static str,
         path: impl Into<String>,
-        mut alter: impl FnMut(&Exchange, &mut M) + Send + 'static,
+        mut alter: impl FnMut(&Exchange, &mut M) + marker::Send + 'static,
     ) {
         let path = path.into();
         self.on_request(move |exchange| {
@@ -238,7 +262,7 @@ impl HostileRelay {
     /// Decides what becomes of every frame that a device sends.
     pub fn on_client_frame(
         &self,
-        rule: impl FnMut(DeviceAddress, ClientFrame) -> Outcome + Send + 'static,
+        rule: impl FnMut(DeviceAddress, ClientFrame) -> Outcome + marker::Send + 'static,
     ) {
         self.shared.state().on_client_frame = Some(Box::new(rule));
     }
@@ -246,7 +270,7 @@ impl HostileRelay {
     /// Decides what becomes of every frame to a device but `Deliver`.
     pub fn on_server_frame(
         &self,
-        rule: impl FnMut(DeviceAddress, ServerFrame) -> Vec<ServerFrame> + Send + 'static,
+        rule: impl FnMut(DeviceAddress, ServerFrame) -> Vec<ServerFrame> + marker::Send + 'static,
     ) {
         self.shared.state().on_server_frame = Some(Box::new(rule));
     }
@@ -255,7 +279,7 @@ impl HostileRelay {
     /// drops it, two duplicate it, a changed one is altered.
     pub fn on_envelope(
         &self,
-        rule: impl FnMut(DeviceAddress, Envelope) -> Vec<Envelope> + Send + 'static,
+        rule: impl FnMut(DeviceAddress, Envelope) -> Vec<Envelope> + marker::Send + 'static,
     ) {
         self.shared.state().on_envelope = Some(Box::new(rule));
     }
@@ -321,6 +345,18 @@ impl HostileRelay {
     /// Every envelope for `device` that came from the relay, in order, as it came.
     pub fn seen(&self, device: DeviceAddress) -> Vec<Envelope> {
         self.shared.state().mailbox(device).seen.clone()
+    }
+
+    /// Every envelope for anybody.
+    pub fn all_seen(&self) -> Vec<Envelope> {
+        let state = self.shared.state();
+        let mailboxes = state.mailboxes.values();
+        mailboxes.flat_map(|mailbox| mailbox.seen.clone()).collect()
+    }
+
+    /// Every send that a device handed in, in order, whatever became of it.
+    pub fn sends(&self) -> Vec<(DeviceAddress, Send)> {
+        self.shared.state().sends.clone()
     }
 
     /// Every HTTP exchange, in order, as it went back.

@@ -4,6 +4,8 @@
 //! that were revoked. This is what such an account can do: everything that the
 //! wire allows, well-formed or not, with real keys.
 
+mod voice;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -19,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use wardline_client::proto as inside;
 use wardline_crypto::identity::IdentityKeyPair;
 use wardline_crypto::prekey::{KyberPreKey, KyberPreKeyId, OneTimePreKey, OneTimePreKeyId};
 use wardline_crypto::prekey::{SignedPreKey, SignedPreKeyId};
@@ -32,6 +35,8 @@ use wardline_wire::proto::{
     client_frame, server_frame,
 };
 use wardline_wire::signed::{SignedBlobExt as _, SignedKind};
+
+pub use voice::Voice;
 
 use crate::process::{PATIENCE, eventually};
 
@@ -445,6 +450,28 @@ impl SpareAccount {
             next_device_id: u32::try_from(self.devices.len())? + 1,
         };
         Ok(self.sign(SignedKind::DeviceList, list.encode_to_vec()))
+    }
+
+    /// The newest list, as contents name it.
+    pub fn list_ref(&self) -> inside::ListRef {
+        let hash = self.lists.last().map(|list| list.payload_hash());
+        inside::ListRef {
+            version: u64::try_from(self.lists.len()).unwrap_or_default(),
+            hash: hash.map(|hash| hash.to_vec()).unwrap_or_default(),
+        }
+    }
+
+    /// Another account's list, as the relay shows it.
+    ///
+    /// # Errors
+    /// When the relay shows none.
+    pub async fn list_ref_of(&self, account: AccountId) -> anyhow::Result<inside::ListRef> {
+        let record = self.look_up(account).await?;
+        let blob = record.device_list.context("no device list")?;
+        Ok(inside::ListRef {
+            version: proto::DeviceList::decode(blob.payload.as_slice())?.version,
+            hash: blob.payload_hash().to_vec(),
+        })
     }
 
     /// Signs anything with the account key.

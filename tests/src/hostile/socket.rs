@@ -153,6 +153,9 @@ async fn pass_frames(
 
 impl State {
     fn client_frame(&mut self, device: DeviceAddress, frame: ClientFrame) -> Outcome {
+        if let Some(client_frame::Frame::Send(send)) = &frame.frame {
+            self.sends.push((device, send.clone()));
+        }
         let mut outcome = match &mut self.on_client_frame {
             Some(rule) => rule(device, frame),
             None => Outcome::forward(frame),

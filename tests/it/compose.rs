@@ -1,0 +1,186 @@
+//! `docker-compose.yml` keeps what its header promises. No engine runs here, so
+//! this reads the file itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_yaml_ng::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn compose() -> anyhow::Result<Value> {
+    let text = fs::read_to_string(root().join("docker-compose.yml"))?;
+    let mut compose: Value = serde_yaml_ng::from_str(&text)?;
+    compose.apply_merge()?;
+    Ok(compose)
+}
+
+fn services(compose: &Value) -> anyhow::Result<Vec<(String, &Value)>> {
+    let services = compose["services"].as_mapping().context("no services")?;
+    services
+        .iter()
+        .map(|(name, service)| Ok((name.as_str().context("a name")?.to_owned(), service)))
+        .collect()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value
+        .as_sequence()
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_service_runs_without_rights() -> anyhow::Result<()> {
+    let compose = compose()?;
+    for (name, service) in services(&compose)? {
+        assert_eq!(service["user"], "10001:10001", "{name}");
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(strings(&service["cap_drop"]), ["ALL"], "{name}");
+        assert_eq!(
+            strings(&service["security_opt"]),
+            ["no-new-privileges:true"],
+            "{name}"
+        );
+        for forbidden in [
+            "privileged",
+            "network_mode",
+            "pid",
+            "ipc",
+            "devices",
+            "cap_add",
+        ] {
+            assert!(service.get(forbidden).is_none(), "{name}: {forbidden}");
+        }
+        for volume in strings(&service["volumes"]) {
+            let (source, _) = volume.split_once(':').context("a volume without a place")?;
+            assert!(!volume.contains("docker.sock"), "{name}");
+            if source.starts_with('.') {
+                assert!(volume.ends_with(":ro"), "{name}: {volume}");
+            } else {
+                assert!(
+                    compose["volumes"].get(source).is_some(),
+                    "{name}: {source} is not a named volume"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn only_the_relay_is_reachable_from_outside() -> anyhow::Result<()> {
+    let compose = compose()?;
+    for (name, service) in services(&compose)? {
+        assert_eq!(service.get("ports").is_some(), name == "relay", "{name}");
+        let is_outside = strings(&service["networks"]).contains(&"outside".to_owned());
+        assert_eq!(
+            is_outside,
+            name == "relay" || name == "fetch-model",
+            "{name}"
+        );
+    }
+    for network in ["inside", "models"] {
+        assert_eq!(compose["networks"][network]["internal"], true, "{network}");
+    }
+    // What may fetch models is started by hand only.
+    let fetch = &compose["services"]["fetch-model"];
+    assert_eq!(strings(&fetch["profiles"]), ["setup"]);
+    Ok(())
+}
+
+#[test]
+fn ollama_is_for_the_ai_endpoint_alone() -> anyhow::Result<()> {
+    let compose = compose()?;
+    let ollama = &compose["services"]["ollama"];
+    assert_eq!(strings(&ollama["networks"]), ["models"]);
+    assert_eq!(ollama["environment"]["OLLAMA_NO_CLOUD"], "1");
+    assert!(ollama.get("expose").is_none());
+    let there: Vec<String> = services(&compose)?
+        .into_iter()
+        .filter(|(_, service)| strings(&service["networks"]).contains(&"models".to_owned()))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(there, ["ai-endpoint", "ollama"]);
+    Ok(())
+}
+
+#[test]
+fn every_long_running_service_says_whether_it_is_well() -> anyhow::Result<()> {
+    let compose = compose()?;
+    for (name, service) in services(&compose)? {
+        if service.get("profiles").is_some() {
+            continue;
+        }
+        let test = strings(&service["healthcheck"]["test"]);
+        assert_eq!(test.first().map(String::as_str), Some("CMD"), "{name}");
+        assert!(
+            !test
+                .iter()
+                .any(|word| word.contains("curl") || word.contains("wget")),
+            "{name}"
+        );
+        if name == "relay" || name == "ai-endpoint" {
+            assert_eq!(
+                test.get(2).map(String::as_str),
+                Some("healthcheck"),
+                "{name}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn secrets_are_files_and_images_are_named() -> anyhow::Result<()> {
+    let compose = compose()?;
+    let secrets = compose["secrets"].as_mapping().context("no secrets")?;
+    for (name, secret) in secrets {
+        assert!(secret["file"].is_string(), "{name:?}");
+    }
+    for (name, service) in services(&compose)? {
+        for secret in strings(&service["secrets"]) {
+            assert!(
+                compose["secrets"].get(&secret).is_some(),
+                "{name}: {secret}"
+            );
+        }
+        let environment = serde_yaml_ng::to_string(&service["environment"])?.to_lowercase();
+        for word in ["password", "passphrase", "secret", "token", "key"] {
+            assert!(
+                !environment.contains(word),
+                "{name}: {word} in the environment"
+            );
+        }
+        let image = service["image"].as_str().context("no image")?;
+        assert!(!image.ends_with(":latest"), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_dockerfile_has_every_target_and_ends_without_rights() -> anyhow::Result<()> {
+    let compose = compose()?;
+    for (name, service) in services(&compose)? {
+        let Some(build) = service.get("build") else {
+            continue;
+        };
+        let file = build["dockerfile"].as_str().context("no Dockerfile")?;
+        let target = build["target"].as_str().context("no target")?;
+        let text = fs::read_to_string(root().join(file))?;
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("FROM ") && line.ends_with(&format!(" AS {target}"))),
+            "{name}: {target}"
+        );
+        for line in text.lines().filter(|line| line.starts_with("FROM ")) {
+            assert!(!line.contains(":latest"), "{line}");
+        }
+    }
+    Ok(())
+}

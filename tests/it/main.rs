@@ -1,0 +1,19 @@
+//! The promises of the whole system, one file each. The real binaries run, and
+//! are talked to as users, officers and attackers would.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests; what helpers outside of a test function index or refuse fails the test"
+)]
+
+mod bad_input;
+mod compose;
+mod joining;
+mod kill;
+//mod hostile_delivery;
+//mod hostile_directory;
+//mod hostile_membership;
+//mod hostile_retry;
+mod relay_sees_only_ciphertext;
+//mod restored_database;
