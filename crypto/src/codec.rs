@@ -62,6 +62,18 @@ impl Writer {
         self.fixed(bytes);
     }
 
+    /// What `write` appends, behind its length, without a buffer of its own.
+    pub(crate) fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+        let at = self.0.len();
+        self.u32(0);
+        let start = self.0.len();
+        write(self);
+        let len = u32::try_from(self.0.len() - start).unwrap_or(u32::MAX);
+        if let Some(place) = self.0.get_mut(at..start) {
+            place.copy_from_slice(&len.to_be_bytes());
+        }
+    }
+
     pub(crate) fn finish(self) -> Zeroizing<Vec<u8>> {
         self.0
     }

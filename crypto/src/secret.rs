@@ -82,7 +82,7 @@ impl<const N: usize> fmt::Debug for Secret<N> {
 
 impl<const N: usize> Zeroize for Secret<N> {
     fn zeroize(&mut self) {
-        self.0.as_mut_slice().zeroize();
+        wipe(self.0.as_mut_slice());
     }
 }
 
@@ -93,6 +93,13 @@ impl<const N: usize> Drop for Secret<N> {
 }
 
 impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
+
+/// Overwrites bytes in a way that the compiler may not leave out, at the speed of `memset`: records
+/// are copied and wiped around every message, and byte by byte that would show.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
+}
 
 #[cfg(test)]
 mod tests {

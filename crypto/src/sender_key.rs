@@ -146,12 +146,13 @@ impl OwnSenderKey {
 
     /// The key as bytes for a store that keeps secrets. Private format.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Writer::with_capacity(1 + 16 + 4 + Chain::ENCODED_LEN + 32);
+        let mut out = Writer::with_capacity(1 + 16 + 4 + Chain::ENCODED_LEN + 64);
         out.u8(STORED_VERSION);
         out.fixed(self.distribution_id.as_bytes());
         out.u32(self.chain_id);
         self.chain.encode(&mut out);
         out.fixed(self.signing.private().as_bytes());
+        out.fixed(self.signing.public().u());
         out.finish()
     }
 
@@ -165,14 +166,15 @@ impl OwnSenderKey {
         let distribution_id = Uuid::from_bytes(*from.fixed()?);
         let chain_id = from.u32()?;
         let chain = Chain::decode(&mut from)?;
-        let signing =
+        let private =
             PrivateKey::decode(from.slice(32)?).map_err(|_| StoredRecordError::Damaged)?;
+        let signing = KeyPair::from_stored(private, PublicKey::from_u(from.fixed()?));
         from.end()?;
         Ok(Self {
             distribution_id,
             chain_id,
             chain,
-            signing: signing.into(),
+            signing,
         })
     }
 }

@@ -508,14 +508,13 @@ impl SessionRecord {
 
     /// The stored form: secret, in this software's own format.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let current = self.current.as_ref().map(Session::encode);
         let archived: usize = self.archived.iter().map(|stored| stored.len() + 4).sum();
-        let current_len = current.as_ref().map_or(0, |encoded| encoded.len());
+        let current_len = self.current.as_ref().map_or(0, Session::encoded_len);
         let mut out = Writer::with_capacity(16 + current_len + archived);
         out.u8(FORMAT);
-        out.bool(current.is_some());
-        if let Some(current) = current {
-            out.bytes(&current);
+        out.bool(self.current.is_some());
+        if let Some(current) = &self.current {
+            out.nested(|out| current.encode_into(out));
         }
         out.u8(u8::try_from(self.archived.len()).unwrap_or(u8::MAX));
         for stored in &self.archived {

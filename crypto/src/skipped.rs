@@ -1,8 +1,6 @@
 //! Keys of messages that others overtook, kept until they come. Bounded by whoever keeps them.
 
-use zeroize::Zeroize;
-
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe};
 
 /// Keys as `u32be(index) ‖ key`, in ascending order.
 ///
@@ -60,7 +58,7 @@ impl SkippedKeys {
         if needed > self.0.capacity() {
             let mut grown = Vec::with_capacity(needed.max(self.0.len() * 2).max(4 * Self::ENTRY));
             grown.extend_from_slice(&self.0);
-            self.0.zeroize();
+            wipe(&mut self.0);
             self.0 = grown;
         }
     }
@@ -77,7 +75,7 @@ impl SkippedKeys {
         let kept = self.0.len() - (end - start);
         self.0.copy_within(end.., start);
         if let Some(tail) = self.0.get_mut(kept..) {
-            tail.zeroize();
+            wipe(tail);
         }
         self.0.truncate(kept);
     }
@@ -106,7 +104,7 @@ impl SkippedKeys {
 
 impl Drop for SkippedKeys {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
 }
 

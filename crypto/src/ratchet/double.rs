@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     codec::{Reader, StoredRecordError, Writer},
-    curve::{InvalidKeyAgreement, KeyPair, PrivateKey, PublicKey},
+    curve::{InvalidKeyAgreement, KeyPair, PreparedKey, PrivateKey, PublicKey},
     ratchet::keys::{ChainKey, MessageSeed, RootKey},
     secret::Secret,
     skipped::SkippedKeys,
@@ -76,13 +76,17 @@ pub(crate) struct Sending {
     next: ChainKey,
 }
 
-/// The ratchet's part of an incoming message, and the step that makes it final.
+/// The ratchet's part of an incoming message. Once the message has proved genuine,
+/// [`Self::complete`] yields the step that makes it final.
 pub(crate) struct Receiving {
     pub(crate) seed: MessageSeed,
-    step: ReceiveStep,
+    step: ReceiveStep<HalfTurn>,
 }
 
-enum ReceiveStep {
+/// The step that makes an incoming message final.
+pub(crate) struct Received(ReceiveStep<Turn>);
+
+enum ReceiveStep<T> {
     /// A message skipped earlier: its stored seed goes.
     UseSkipped { chain: usize, counter: u32 },
     /// A known chain moves on, over these newly skipped messages.
@@ -92,13 +96,59 @@ enum ReceiveStep {
         skipped: SkippedKeys,
     },
     /// A new ratchet key: both directions start new chains.
-    Turn(Box<Turn>),
+    Turn(Box<T>),
+}
+
+/// A change of direction as far as reading the message needs it. Anybody can write an unknown
+/// ratchet key into a message, so the other half waits until the MAC has been checked.
+struct HalfTurn {
+    root: RootKey,
+    peer: PreparedKey,
+    receiving: ReceivingChain,
+    previous_counter: u32,
 }
 
 struct Turn {
     root: RootKey,
     sending: SendingChain,
     receiving: ReceivingChain,
+}
+
+impl Receiving {
+    /// The other half of a change of direction, if the message brought one: draws our next ratchet
+    /// key and starts a sending chain with it.
+    pub(crate) fn complete(
+        self,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Received, InvalidKeyAgreement> {
+        Ok(Received(match self.step {
+            ReceiveStep::UseSkipped { chain, counter } => {
+                ReceiveStep::UseSkipped { chain, counter }
+            }
+            ReceiveStep::Advance {
+                chain,
+                next,
+                skipped,
+            } => ReceiveStep::Advance {
+                chain,
+                next,
+                skipped,
+            },
+            ReceiveStep::Turn(half) => {
+                let pair = KeyPair::generate(rng);
+                let (root, chain) = half.root.step(pair.private(), &half.peer)?;
+                ReceiveStep::Turn(Box::new(Turn {
+                    root,
+                    sending: SendingChain {
+                        pair,
+                        chain,
+                        previous_counter: half.previous_counter,
+                    },
+                    receiving: half.receiving,
+                }))
+            }
+        }))
+    }
 }
 
 impl DoubleRatchet {
@@ -111,7 +161,7 @@ impl DoubleRatchet {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Self, InvalidKeyAgreement> {
         let pair = KeyPair::generate(rng);
-        let (root, chain) = RootKey::new(root).step(pair.private(), their_ratchet_key)?;
+        let (root, chain) = RootKey::new(root).step(pair.private(), &their_ratchet_key.into())?;
         Ok(Self {
             root,
             sending: SendingChain {
@@ -162,13 +212,12 @@ impl DoubleRatchet {
         self.sending.chain = sending.next;
     }
 
-    /// The seed for an incoming message. Draws a ratchet key if the peer's is new.
+    /// The seed for an incoming message.
     pub(crate) fn receive(
         &self,
         ratchet_key: &PublicKey,
         counter: u32,
         max_jump: u32,
-        rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Receiving, ReceiveError> {
         let known = self.receiving.iter().enumerate().rev();
         match known
@@ -193,7 +242,7 @@ impl DoubleRatchet {
                     },
                 },
             }),
-            None => self.turn(ratchet_key, counter, max_jump, rng),
+            None => self.turn(ratchet_key, counter, max_jump),
         }
     }
 
@@ -203,9 +252,9 @@ impl DoubleRatchet {
         ratchet_key: &PublicKey,
         counter: u32,
         max_jump: u32,
-        rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Receiving, ReceiveError> {
-        let (root, chain) = self.root.step(self.sending.pair.private(), ratchet_key)?;
+        let peer = PreparedKey::from(ratchet_key);
+        let (root, chain) = self.root.step(self.sending.pair.private(), &peer)?;
         let mut receiving = ReceivingChain {
             ratchet_key: *ratchet_key,
             chain,
@@ -223,27 +272,20 @@ impl DoubleRatchet {
         receiving.chain = next;
         receiving.skipped = skipped;
 
-        let pair = KeyPair::generate(rng);
-        let (root, chain) = root.step(pair.private(), ratchet_key)?;
-        let previous_counter = self.sending.chain.index().saturating_sub(1);
-        let sending = SendingChain {
-            pair,
-            chain,
-            previous_counter,
-        };
         Ok(Receiving {
             seed,
-            step: ReceiveStep::Turn(Box::new(Turn {
+            step: ReceiveStep::Turn(Box::new(HalfTurn {
                 root,
-                sending,
+                peer,
                 receiving,
+                previous_counter: self.sending.chain.index().saturating_sub(1),
             })),
         })
     }
 
-    /// Makes an incoming message final. `receiving` must come from this very state.
-    pub(crate) fn commit_receive(&mut self, receiving: Receiving) {
-        match receiving.step {
+    /// Makes an incoming message final. `received` must come from this very state.
+    pub(crate) fn commit_receive(&mut self, received: Received) {
+        match received.0 {
             ReceiveStep::UseSkipped { chain, counter } => {
                 if let Some(chain) = self.receiving.get_mut(chain) {
                     chain.skipped.take(counter);

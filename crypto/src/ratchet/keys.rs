@@ -4,7 +4,7 @@ use aes::Aes256;
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 
 use crate::{
-    curve::{InvalidKeyAgreement, PrivateKey, PublicKey},
+    curve::{InvalidKeyAgreement, PreparedKey, PrivateKey},
     kdf::{HmacKey, hkdf, piece},
     secret::Secret,
 };
@@ -22,9 +22,9 @@ impl RootKey {
     pub(crate) fn step(
         &self,
         ours: &PrivateKey,
-        theirs: &PublicKey,
+        theirs: &PreparedKey,
     ) -> Result<(Self, ChainKey), InvalidKeyAgreement> {
-        let agreed = ours.agree(theirs)?;
+        let agreed = ours.agree_prepared(theirs)?;
         let okm: Secret<64> = hkdf(self.0.as_bytes(), agreed.as_bytes(), &[b"WhisperRatchet"]);
         Ok((
             Self(piece::<64, 0, 32>(&okm)),

@@ -41,15 +41,30 @@ pub(crate) struct Outgoing {
     pub(crate) keys: MessageKeys,
 }
 
-/// An incoming message's keys, and the step to commit once they have proved right.
+/// An incoming message's keys. Once they have proved right, [`Self::complete`] yields the step to
+/// commit.
 pub(crate) struct Incoming {
     pub(crate) keys: MessageKeys,
-    pub(crate) step: IncomingStep,
+    double: double::Receiving,
+    pq: SpqrState,
 }
 
 pub(crate) struct IncomingStep {
-    double: double::Receiving,
+    double: double::Received,
     pq: SpqrState,
+}
+
+impl Incoming {
+    /// Does what only a genuine message is worth: see [`double::Receiving::complete`].
+    pub(crate) fn complete(
+        self,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<IncomingStep, InvalidKeyAgreement> {
+        Ok(IncomingStep {
+            double: self.double.complete(rng)?,
+            pq: self.pq,
+        })
+    }
 }
 
 impl TripleRatchet {
@@ -108,7 +123,6 @@ impl TripleRatchet {
         ratchet_key: &PublicKey,
         counter: u32,
         pq_ratchet: &[u8],
-        rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Incoming, ReceiveError> {
         let max_jump = if self.self_session {
             u32::MAX
@@ -117,7 +131,7 @@ impl TripleRatchet {
         };
         let double = self
             .double
-            .receive(ratchet_key, counter, max_jump, rng)
+            .receive(ratchet_key, counter, max_jump)
             .map_err(ReceiveError::Double)?;
         let (pq, salt) = self
             .pq
@@ -125,7 +139,8 @@ impl TripleRatchet {
             .map_err(ReceiveError::PostQuantum)?;
         Ok(Incoming {
             keys: double.seed.keys(&salt),
-            step: IncomingStep { double, pq },
+            double,
+            pq,
         })
     }
 
@@ -138,7 +153,7 @@ impl TripleRatchet {
     pub(crate) fn encode(&self, out: &mut Writer) {
         out.bool(self.self_session);
         self.double.encode(out);
-        out.bytes(&self.pq.encode());
+        out.nested(|out| self.pq.encode_into(out));
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, StoredRecordError> {

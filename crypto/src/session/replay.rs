@@ -341,7 +341,6 @@ fn check_intermediates(recording: &Recording, record: &SessionRecord, index: usi
                 message.ratchet_key(),
                 message.counter(),
                 message.pq_ratchet(),
-                &mut randomness(event),
             )
             .map_err(|error| format!("{error:?}"))
             .unwrap();
@@ -390,7 +389,9 @@ fn the_handshake_matches_in_every_value() {
         let ratchet =
             PrivateKey::decode(&bytes(&recording.file["alice"], "firstRatchetPrivate")).unwrap();
         let signed: &PublicKey = recording.prekeys.signed.pair().public();
-        let (root, chain) = RootKey::new(expected.root).step(&ratchet, signed).unwrap();
+        let (root, chain) = RootKey::new(expected.root)
+            .step(&ratchet, &signed.into())
+            .unwrap();
         assert_eq!(
             root.as_bytes()[..],
             bytes(values, "aliceRootKeyAfterFirstRatchet")
@@ -414,19 +415,19 @@ fn the_previous_counter_is_one_less_than_the_messages_sent() {
         for _ in 0..sent {
             let sending = alice.send().unwrap();
             let received = bob
-                .receive(&sending.ratchet_key, sending.counter, 25_000, &mut rng)
+                .receive(&sending.ratchet_key, sending.counter, 25_000)
                 .map_err(|error| format!("{error:?}"))
                 .unwrap();
             assert_eq!(received.seed.secret(), sending.seed.secret());
-            bob.commit_receive(received);
+            bob.commit_receive(received.complete(&mut rng).unwrap());
             alice.commit_send(sending);
         }
         let back = bob.send().unwrap();
         let received = alice
-            .receive(&back.ratchet_key, back.counter, 25_000, &mut rng)
+            .receive(&back.ratchet_key, back.counter, 25_000)
             .map_err(|error| format!("{error:?}"))
             .unwrap();
-        alice.commit_receive(received);
+        alice.commit_receive(received.complete(&mut rng).unwrap());
         bob.commit_send(back);
         assert_eq!(alice.send().unwrap().previous_counter, expected);
     }

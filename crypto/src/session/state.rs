@@ -185,7 +185,6 @@ impl Session {
             message.ratchet_key(),
             message.counter(),
             message.pq_ratchet(),
-            rng,
         )?;
         let mac_key = incoming.keys.mac_key();
         if !message.verify_mac(mac_key, &self.remote_identity, &self.local_identity) {
@@ -200,7 +199,9 @@ impl Session {
             .ok_or(InvalidMessage::Padding)?;
         Ok(Opened {
             plaintext,
-            step: incoming.step,
+            step: incoming
+                .complete(rng)
+                .map_err(|_| InvalidMessage::KeyAgreement)?,
         })
     }
 
@@ -214,12 +215,23 @@ impl Session {
     /// The stored form. It starts with the base key, so that a session can be told by its name
     /// without decoding it.
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Writer::with_capacity(self.encoded_len());
+        self.encode_into(&mut out);
+        out.finish()
+    }
+
+    /// About how many bytes [`Self::encode`] returns.
+    pub(super) fn encoded_len(&self) -> usize {
         let pending = if self.pending.is_some() {
             kem::CIPHERTEXT_LEN + 32
         } else {
             0
         };
-        let mut out = Writer::with_capacity(160 + pending + self.ratchet.encoded_len());
+        160 + pending + self.ratchet.encoded_len()
+    }
+
+    /// Appends what [`Self::encode`] returns.
+    pub(super) fn encode_into(&self, out: &mut Writer) {
         out.fixed(self.base_key.u());
         out.fixed(self.local_identity.public_key().u());
         out.fixed(self.remote_identity.public_key().u());
@@ -233,8 +245,7 @@ impl Session {
             out.u32(pending.kyber_id.0);
             out.fixed(pending.kyber_ciphertext.as_bytes());
         }
-        self.ratchet.encode(&mut out);
-        out.finish()
+        self.ratchet.encode(out);
     }
 
     /// Reads what [`Self::encode`] wrote.
