@@ -173,6 +173,13 @@ impl PrivateKey {
         Self(secret)
     }
 
+    /// A key as a store kept it: `None` unless it is clamped, which every key of ours is.
+    pub(crate) fn from_stored(bytes: &[u8; 32]) -> Option<Self> {
+        let stored = Secret::new(*bytes);
+        let key = Self::clamp(stored.clone());
+        (key.0 == stored).then_some(key)
+    }
+
     /// The clamped private scalar, for a store that keeps secrets.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()

@@ -397,7 +397,7 @@ pub struct PreKeyMaterial<'a> {
 }
 
 fn read_pair(reader: &mut Reader<'_>) -> Result<KeyPair, StoredRecordError> {
-    PrivateKey::decode(reader.slice(32)?)
+    PrivateKey::from_stored(reader.fixed()?)
         .map(KeyPair::from)
-        .map_err(|_| StoredRecordError::Damaged)
+        .ok_or(StoredRecordError::Damaged)
 }

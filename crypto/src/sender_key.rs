@@ -166,8 +166,7 @@ impl OwnSenderKey {
         let distribution_id = Uuid::from_bytes(*from.fixed()?);
         let chain_id = from.u32()?;
         let chain = Chain::decode(&mut from)?;
-        let private =
-            PrivateKey::decode(from.slice(32)?).map_err(|_| StoredRecordError::Damaged)?;
+        let private = PrivateKey::from_stored(from.fixed()?).ok_or(StoredRecordError::Damaged)?;
         let signing = KeyPair::from_stored(private, PublicKey::from_u(from.fixed()?));
         from.end()?;
         Ok(Self {

@@ -331,8 +331,7 @@ impl DoubleRatchet {
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, StoredRecordError> {
         let root = RootKey::new(reader.secret()?);
-        let private =
-            PrivateKey::decode(reader.slice(32)?).map_err(|_| StoredRecordError::Damaged)?;
+        let private = PrivateKey::from_stored(reader.fixed()?).ok_or(StoredRecordError::Damaged)?;
         let public = PublicKey::from_u(reader.fixed()?);
         let sending = SendingChain {
             pair: KeyPair::from_stored(private, public),
