@@ -184,7 +184,7 @@ impl App {
     }
 
     /// What has to be done now and then.
-    async fn keep_house(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn keep_house(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut sessions = tokio::time::interval(SESSION_SWEEP);
         let mut memory = tokio::time::interval(MEMORY_SWEEP);
         let mut expiry = tokio::time::interval(EXPIRY_SWEEP);

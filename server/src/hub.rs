@@ -51,6 +51,12 @@ impl Socket {
         self.wake.notified().await;
     }
 
+    /// Wakes a socket that the hub may no longer know.
+    #[cfg(test)]
+    pub(crate) fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
     fn end(&self, ending: Ending) {
         // The first reason stays.
         self.ending.send_if_modified(|current| {

@@ -31,6 +31,8 @@ mod serve;
 mod socket;
 mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 
 pub use app::{Relay, StartError, raise_epoch};
 pub use openapi::document as openapi_document;

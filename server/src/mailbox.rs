@@ -257,10 +257,11 @@ impl Hashes {
         account: AccountId,
         ciphertexts: Vec<Ciphertext>,
     ) -> QueuedRecipient {
+        let key = self.key(sender, send, account);
         QueuedRecipient {
             account,
-            key: self.key(sender, send, account),
-            content: self.content(&ciphertexts),
+            key,
+            content: self.content(&key, &ciphertexts),
             ciphertexts,
         }
     }
@@ -274,8 +275,10 @@ impl Hashes {
         mac.finalize().into_bytes().into()
     }
 
-    fn content(&self, ciphertexts: &[Ciphertext]) -> Digest {
+    /// Bound to the key, so that equal ciphertexts for two recipients do not show.
+    fn content(&self, key: &Digest, ciphertexts: &[Ciphertext]) -> Digest {
         let mut mac = self.mac(b"content");
+        mac.update(key);
         for ciphertext in ciphertexts {
             mac.update(&[ciphertext.device.get()]);
             mac.update(&ciphertext.registration_id.to_be_bytes());

@@ -9,6 +9,8 @@ mod ack;
 mod deliver;
 mod reauthorize;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -39,3 +39,27 @@ async fn handle(
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn the_hash_must_be_one() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        for (length, status) in [(32, 204), (31, 422), (0, 422)] {
+            let update = AccessKeyUpdate {
+                access_key_sha256: vec![1; length],
+            };
+            let answer = world
+                .call("PUT", ROUTE.path, &person.token, update.encode_to_vec())
+                .await;
+            assert_eq!(answer.status, status, "{length}");
+        }
+    }
+}

@@ -124,3 +124,97 @@ fn refused(error: DeviceListError) -> Refusal {
         | DeviceListError::OtherAccount => Refusal::invalid(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_new_device_logs_in_and_the_same_list_again_is_accepted() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        let tablet = world.add_device(&mut person).await;
+        assert_eq!(world.put_list(&person).await.status, 204);
+        let token = world.log_in(&person, &tablet).await;
+        assert_eq!(world.get("/v1/keys", &token).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_removed_device_loses_sessions_prekeys_and_mailbox() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        let tablet = world.add_device(&mut person).await;
+        let token = world.log_in(&person, &tablet).await;
+        assert_eq!(world.upload(&token, 1, 5).await.status, 200);
+        world.remove_device(&mut person, tablet.id).await;
+        let answer = world.get("/v1/keys", &token).await;
+        assert_eq!(answer.refused(), ProblemKind::Revoked);
+        let answer = world.try_log_in(&person, &tablet).await;
+        assert_eq!(answer.refused(), ProblemKind::Revoked);
+        // A stranger with the same question learns nothing.
+        let mut stranger = tablet.clone();
+        stranger.key = crate::testing::key(999_999);
+        let answer = world.try_log_in(&person, &stranger).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn lists_that_are_not_the_next_are_refused() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        let first = person.list.clone();
+        world.add_device(&mut person).await;
+        // Back.
+        let current = std::mem::replace(&mut person.list, first);
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::DeviceListVersion);
+        // The same version with other content.
+        person.list = current.clone();
+        person.version -= 1;
+        person.devices[0].registration_id += 1;
+        person.sign_list(&world);
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::DeviceListVersion);
+        // One left out.
+        person.list = current;
+        person.version += 1;
+        person.sign_list(&world);
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::DeviceListVersion);
+    }
+
+    #[tokio::test]
+    async fn foreign_signatures_and_expired_lists_are_refused() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        let other = world.person(Role::Staff).await;
+        let own = std::mem::replace(&mut person.list, other.list.clone());
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+        person.list = own;
+        person.sign_list(&world);
+        world.clock.advance_millis(40 * 24 * 3_600_000);
+        person.token = world.log_in(&person, &person.devices[0]).await;
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn there_are_only_so_many_devices() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        for _ in 1..wardline_wire::limits::MAX_DEVICES {
+            world.add_device(&mut person).await;
+        }
+        let mut extra = person.devices[0].clone();
+        extra.id = 11;
+        extra.identity_key[5] = 0xEE;
+        person.devices.push(extra);
+        person.sign_list(&world);
+        let answer = world.put_list(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+    }
+}

@@ -51,3 +51,41 @@ pub(super) fn who(account_id: &[u8], device_id: u32) -> Result<Option<DeviceAddr
             .map_err(|_| Refusal::invalid("device_id must be 1 to 127"))?,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn everybody_gets_a_nonce_whether_or_not_they_exist() {
+        let world = World::new().await;
+        let one = world.challenge(&[9; 16], 1).await;
+        let two = world.challenge(&[9; 16], 1).await;
+        assert_eq!((one.len(), two.len()), (32, 32));
+        assert_ne!(one, two);
+    }
+
+    #[tokio::test]
+    async fn wrong_lengths_name_their_field() {
+        let world = World::new().await;
+        for (length, device, field) in [
+            (15, 1, "account_id"),
+            (16, 0, "device_id"),
+            (16, 128, "device_id"),
+            (0, 1, "account_id"),
+        ] {
+            let request = ChallengeRequest {
+                account_id: vec![1; length],
+                device_id: device,
+            };
+            let answer = world
+                .call("POST", ROUTE.path, "", request.encode_to_vec())
+                .await;
+            assert_eq!(answer.refused(), ProblemKind::Invalid);
+            assert!(answer.problem().detail.unwrap().contains(field));
+        }
+    }
+}

@@ -163,3 +163,123 @@ fn refused() -> Refusal {
         "the log-in was refused; ask for a new challenge and sign it with the device key",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Answer, Person, World};
+
+    async fn offer(world: &World, person: &Person, login: &Login, kind: SignedKind) -> Answer {
+        let request = TokenRequest {
+            login: Some(SignedBlob::sign(
+                kind,
+                world.deployment,
+                login.encode_to_vec(),
+                &person.devices[0].key,
+            )),
+            issuer: None,
+        };
+        world
+            .call("POST", ROUTE.path, "", request.encode_to_vec())
+            .await
+    }
+
+    async fn login(world: &World, person: &Person) -> Login {
+        Login {
+            nonce: world.challenge(person.account.as_bytes(), 1).await,
+            account_id: person.account.to_vec(),
+            device_id: 1,
+            issuer_serial: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_logs_in_and_hears_its_status_and_role() {
+        let world = World::new().await;
+        for (person, status) in [
+            (world.pending(Role::Ai).await, AccountStatus::Pending),
+            (world.person(Role::Ai).await, AccountStatus::Active),
+        ] {
+            let answer = world.try_log_in(&person, &person.devices[0]).await;
+            let token: Token = answer.message();
+            assert_eq!((token.status(), token.role()), (status, Role::Ai));
+            assert!((590_000..=600_000).contains(&token.valid_for_ms));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_good_once() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let login = login(&world, &person).await;
+        let first = offer(&world, &person, &login, SignedKind::Login).await;
+        assert_eq!(first.status, 200);
+        let second = offer(&world, &person, &login, SignedKind::Login).await;
+        assert_eq!(second.refused(), ProblemKind::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn old_foreign_and_made_up_nonces_are_refused() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let mut attempts = Vec::new();
+        for nonce in [
+            vec![0; 32],
+            vec![0; 31],
+            world.challenge(&[9; 16], 1).await,
+            world.challenge(person.account.as_bytes(), 2).await,
+            world.challenge(&[], 0).await,
+        ] {
+            let mut login = login(&world, &person).await;
+            login.nonce = nonce;
+            attempts.push(login);
+        }
+        for login in attempts {
+            let answer = offer(&world, &person, &login, SignedKind::Login).await;
+            assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+        }
+        let late = login(&world, &person).await;
+        world.clock.advance_millis(61_000);
+        let answer = offer(&world, &person, &late, SignedKind::Login).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn other_keys_and_other_kinds_of_signature_are_refused() {
+        let world = World::new().await;
+        let mut person = world.person(Role::Staff).await;
+        let right = login(&world, &person).await;
+        let answer = offer(&world, &person, &right, SignedKind::InviteRequest).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+        person.devices[0].key = person.key.clone();
+        let right = login(&world, &person).await;
+        let answer = offer(&world, &person, &right, SignedKind::Login).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_logs_in_while_it_is_valid() {
+        let world = World::new().await;
+        let issuer = world.other_issuer();
+        let token: Token = world.try_log_in_issuer(&issuer).await.message();
+        assert_eq!(
+            world
+                .get("/v1/issuer/enrolments", &token.token)
+                .await
+                .status,
+            200
+        );
+        // With a record that the root did not sign, or another key.
+        let mut forged = world.other_issuer();
+        forged.blob.signature[3] ^= 1;
+        let answer = world.try_log_in_issuer(&forged).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+        let mut stolen = world.other_issuer();
+        stolen.key = crate::testing::key(5);
+        let answer = world.try_log_in_issuer(&stolen).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+        world.clock.advance_millis(367 * 24 * 3_600_000);
+        let answer = world.try_log_in_issuer(&issuer).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+    }
+}

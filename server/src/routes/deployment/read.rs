@@ -53,3 +53,38 @@ async fn handle(State(app): State<Arc<App>>) -> Result<Reply<Deployment>, Refusa
         issuers,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::directory::TrustAnchor;
+    use wardline_wire::ids::DeploymentId;
+    use wardline_wire::proto::RevocationKind;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn shows_the_root_and_current_issuers() {
+        let world = World::new().await;
+        let second = world.other_issuer();
+        for blob in [&world.issuer.blob, &second.blob] {
+            let body = blob.encode_to_vec();
+            let answer = world
+                .call("PUT", "/v1/issuer/issuers", &world.issuer.token, body)
+                .await;
+            assert_eq!(answer.status, 204);
+        }
+        let shown: Deployment = world.get(ROUTE.path, "").await.message();
+        assert_eq!(shown.issuers.len(), 2);
+        let pin = TrustAnchor::new(world.deployment, world.root.verifying_key()).fingerprint();
+        let deployment = DeploymentId::from_slice(&shown.deployment_id).unwrap();
+        assert!(TrustAnchor::from_pinned(deployment, &pin, &shown.root_key).is_ok());
+        let bundle = world.revocations(1, &[(RevocationKind::Issuer, *second.serial.as_bytes())]);
+        assert_eq!(world.revoke(&bundle).await.status, 204);
+        let shown: Deployment = world.get(ROUTE.path, "").await.message();
+        assert_eq!(shown.issuers.len(), 1);
+        world.clock.advance_millis(367 * 24 * 3_600_000);
+        let shown: Deployment = world.get(ROUTE.path, "").await.message();
+        assert!(shown.issuers.is_empty());
+    }
+}

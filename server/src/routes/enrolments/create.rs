@@ -128,3 +128,115 @@ fn is_random(id: AccountId) -> bool {
     let uuid = uuid::Uuid::from_bytes(*id.as_bytes());
     uuid.get_version_num() == 4 && uuid.get_variant() == uuid::Variant::RFC4122
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::{AccountStatus, Role};
+
+    use super::*;
+    use crate::testing::{Answer, World};
+
+    async fn offer(world: &World, request: &EnrolmentRequest) -> Answer {
+        world
+            .call("POST", ROUTE.path, "", request.encode_to_vec())
+            .await
+    }
+
+    #[tokio::test]
+    async fn redeeming_twice_with_the_same_key_is_the_same() {
+        let world = World::new().await;
+        let person = world.newcomer(Role::Patient).await;
+        let first = world.try_enrol(&person).await;
+        assert_eq!(first.status, 201);
+        let record: AccountRecord = first.message();
+        assert_eq!(record.status(), AccountStatus::Pending);
+        assert_eq!(world.try_enrol(&person).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn an_invite_is_redeemed_by_one_key() {
+        let world = World::new().await;
+        let person = world.newcomer(Role::Patient).await;
+        assert_eq!(world.try_enrol(&person).await.status, 201);
+        let mut thief = world.newcomer(Role::Patient).await;
+        thief.secret = person.secret.clone();
+        let answer = world.try_enrol(&thief).await;
+        assert_eq!(answer.refused(), ProblemKind::InviteUsed);
+        // The same account id with another key.
+        let mut thief = world.newcomer(Role::Patient).await;
+        thief.secret = person.secret.clone();
+        thief.account = person.account;
+        thief.version = 0;
+        thief.sign_list(&world);
+        let answer = world.try_enrol(&thief).await;
+        assert_eq!(answer.refused(), ProblemKind::InviteUsed);
+    }
+
+    #[tokio::test]
+    async fn an_account_id_belongs_to_one_key() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        let mut thief = world.newcomer(Role::Patient).await;
+        thief.account = person.account;
+        thief.version = 0;
+        thief.sign_list(&world);
+        let answer = world.try_enrol(&thief).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn unknown_and_old_invites_are_refused() {
+        let world = World::new().await;
+        let person = world.newcomer(Role::Patient).await;
+        let mut request = world.enrolment(&person);
+        request.invite_id = vec![0; 32];
+        assert_eq!(
+            offer(&world, &request).await.refused(),
+            ProblemKind::NotFound
+        );
+        world.clock.advance_millis(25 * 3_600_000);
+        let answer = world.try_enrol(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::InviteExpired);
+    }
+
+    #[tokio::test]
+    async fn every_wrong_field_is_named_and_nothing_is_stored() {
+        type Spoil = fn(&mut EnrolmentRequest);
+        let world = World::new().await;
+        let person = world.newcomer(Role::Patient).await;
+        let spoilt: [(&str, Spoil); 8] = [
+            ("invite_id", |request| request.invite_id.truncate(31)),
+            ("account_id", |request| request.account_id.truncate(15)),
+            ("account_id", |request| request.account_id = vec![0; 16]),
+            ("account_key", |request| request.account_key.truncate(31)),
+            ("account_key", |request| request.account_key = vec![0; 32]),
+            ("proof", |request| request.proof.truncate(31)),
+            ("access_key_sha256", |request| {
+                request.access_key_sha256.push(0);
+            }),
+            ("device_list", |request| request.device_list = None),
+        ];
+        for (field, spoil) in spoilt {
+            let mut request = world.enrolment(&person);
+            spoil(&mut request);
+            let answer = offer(&world, &request).await;
+            assert_eq!(answer.refused(), ProblemKind::Invalid, "{field}");
+            let detail = answer.problem().detail.unwrap();
+            assert!(detail.contains(field), "{detail}");
+        }
+        assert_eq!(world.try_enrol(&person).await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn the_list_must_be_the_first_and_the_accounts_own() {
+        let world = World::new().await;
+        let mut person = world.newcomer(Role::Patient).await;
+        person.sign_list(&world);
+        let answer = world.try_enrol(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+        let other = world.newcomer(Role::Patient).await;
+        person.list = other.list.clone();
+        let answer = world.try_enrol(&person).await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+    }
+}

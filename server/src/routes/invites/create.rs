@@ -87,3 +87,75 @@ pub(crate) async fn admit(app: &App, invite: Invite) -> Result<StatusCode, Refus
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use wardline_wire::invite::InviteSecret;
+
+    use super::*;
+    use crate::testing::{Answer, Person, World};
+
+    async fn offer(world: &World, person: &Person, admission: &InviteAdmission) -> Answer {
+        let body = admission.encode_to_vec();
+        world.call("POST", ROUTE.path, &person.token, body).await
+    }
+
+    #[tokio::test]
+    async fn staff_invite_patients_and_admins_anyone() {
+        let world = World::new().await;
+        for (inviter, role, allowed) in [
+            (Role::Staff, Role::Patient, true),
+            (Role::Staff, Role::Staff, false),
+            (Role::Staff, Role::Admin, false),
+            (Role::Admin, Role::Patient, true),
+            (Role::Admin, Role::Staff, true),
+            (Role::Admin, Role::Officer, true),
+            (Role::Patient, Role::Patient, false),
+            (Role::Ai, Role::Patient, false),
+            (Role::Officer, Role::Patient, false),
+        ] {
+            let person = world.person(inviter).await;
+            let number = u8::try_from(world.next() % 256).unwrap();
+            let secret = InviteSecret::new([number; 32]);
+            let answer = offer(&world, &person, &world.admission(&secret, role)).await;
+            let status = if allowed { 204 } else { 403 };
+            assert_eq!(answer.status, status, "{inviter:?} {role:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_again_is_accepted_and_other_content_is_not() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let secret = InviteSecret::new([1; 32]);
+        let mut admission = world.admission(&secret, Role::Patient);
+        assert_eq!(offer(&world, &person, &admission).await.status, 204);
+        assert_eq!(offer(&world, &person, &admission).await.status, 204);
+        admission.expires_at_ms += 1;
+        let answer = offer(&world, &person, &admission).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn wrong_values_are_refused() {
+        type Spoil = fn(&mut InviteAdmission);
+        let world = World::new().await;
+        let person = world.person(Role::Admin).await;
+        let spoilt: [Spoil; 7] = [
+            |admission| admission.invite_id.truncate(31),
+            |admission| admission.role = 0,
+            |admission| admission.role = 99,
+            |admission| admission.expires_at_ms = 1,
+            |admission| admission.expires_at_ms = u64::MAX,
+            |admission| admission.sealed_request = Vec::new(),
+            |admission| admission.sealed_request = vec![0; 5000],
+        ];
+        for spoil in spoilt {
+            let mut admission = world.admission(&InviteSecret::new([2; 32]), Role::Patient);
+            spoil(&mut admission);
+            let answer = offer(&world, &person, &admission).await;
+            assert_eq!(answer.refused(), ProblemKind::Invalid);
+        }
+    }
+}

@@ -50,3 +50,32 @@ async fn handle(
     }
     admit(&app, invite).await
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use wardline_wire::invite::InviteSecret;
+    use wardline_wire::proto::Role;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn path_and_body_name_the_same_invite() {
+        let world = World::new().await;
+        let secret = InviteSecret::new([1; 32]);
+        let mut admission = world.admission(&secret, Role::Staff);
+        admission.sealed_request.clear();
+        let body = admission.encode_to_vec();
+        for (id, status) in [
+            (secret.id().to_string(), 204),
+            (InviteSecret::new([2; 32]).id().to_string(), 422),
+            ("nonsense".to_owned(), 400),
+        ] {
+            let path = format!("/v1/issuer/invites/{id}");
+            let answer = world
+                .call("PUT", &path, &world.issuer.token, body.clone())
+                .await;
+            assert_eq!(answer.status, status, "{id}");
+        }
+    }
+}

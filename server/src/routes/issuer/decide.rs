@@ -118,3 +118,100 @@ async fn reject(app: &App, account: AccountId) -> Result<StatusCode, Refusal> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::{AccountRecord, AccountStatus, Role};
+
+    use super::*;
+    use crate::testing::World;
+
+    async fn status(world: &World, account: AccountId) -> AccountStatus {
+        let account = world.app.store.account(account, world.app.clock.now());
+        account.await.unwrap().unwrap().status
+    }
+
+    #[tokio::test]
+    async fn a_certified_account_is_active_and_its_old_token_ends() {
+        let world = World::new().await;
+        let person = world.pending(Role::Staff).await;
+        let chain = world.certificate(&person, "dr.who");
+        assert_eq!(world.decide(&person, Some(chain.clone())).await.status, 204);
+        let answer = world.get("/v1/keys", &person.token).await;
+        assert_eq!(answer.refused(), ProblemKind::Unauthorized);
+        let token = world.log_in(&person, &person.devices[0]).await;
+        let path = format!("/v1/accounts/{}", person.account);
+        let record: AccountRecord = world.get(&path, &token).await.message();
+        assert_eq!(record.status(), AccountStatus::Active);
+        assert!(record.certificate == Some(chain));
+        // A renewal changes nothing about sessions.
+        let renewed = world.certificate(&person, "dr.who");
+        assert_eq!(world.decide(&person, Some(renewed)).await.status, 204);
+        assert_eq!(world.get("/v1/keys", &token).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn certificates_that_do_not_lead_to_the_root_are_refused() {
+        let world = World::new().await;
+        let person = world.pending(Role::Staff).await;
+        let other = world.pending(Role::Staff).await;
+        let mut stranger = world.other_issuer();
+        stranger.key = crate::testing::key(3);
+        let mut forged = world.certificate(&person, "dr.who");
+        forged.issuer.as_mut().unwrap().signature[0] ^= 1;
+        for chain in [
+            world.certificate_by(&stranger, &person, "dr.who"),
+            world.certificate(&other, "dr.who"),
+            forged,
+            CertificateChain::default(),
+        ] {
+            let answer = world.decide(&person, Some(chain)).await;
+            assert_eq!(answer.refused(), ProblemKind::Invalid);
+        }
+        assert_eq!(status(&world, person.account).await, AccountStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn the_certified_key_is_the_enrolled_one() {
+        let world = World::new().await;
+        let mut person = world.pending(Role::Staff).await;
+        person.key = crate::testing::key(77);
+        let chain = world.certificate(&person, "dr.who");
+        let answer = world.decide(&person, Some(chain)).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn a_handle_belongs_to_one_account() {
+        let world = World::new().await;
+        let first = world.pending(Role::Staff).await;
+        let second = world.pending(Role::Staff).await;
+        let chain = world.certificate(&first, "dr.who");
+        assert_eq!(world.decide(&first, Some(chain)).await.status, 204);
+        let chain = world.certificate(&second, "dr.who");
+        let answer = world.decide(&second, Some(chain)).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+        assert_eq!(status(&world, second.account).await, AccountStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn a_rejected_account_is_out_and_a_certified_one_is_not_rejected() {
+        let world = World::new().await;
+        let person = world.pending(Role::Staff).await;
+        assert_eq!(world.decide(&person, None).await.status, 204);
+        assert_eq!(world.decide(&person, None).await.status, 204);
+        let answer = world.get("/v1/keys", &person.token).await;
+        assert_eq!(answer.refused(), ProblemKind::Revoked);
+        let answer = world.try_log_in(&person, &person.devices[0]).await;
+        assert_eq!(answer.refused(), ProblemKind::Revoked);
+        let person = world.person(Role::Staff).await;
+        let answer = world.decide(&person, None).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+        let nobody = world.newcomer(Role::Staff).await;
+        let answer = world.decide(&nobody, None).await;
+        assert_eq!(answer.refused(), ProblemKind::NotFound);
+        let chain = world.certificate(&nobody, "nobody");
+        let answer = world.decide(&nobody, Some(chain)).await;
+        assert_eq!(answer.refused(), ProblemKind::NotFound);
+    }
+}

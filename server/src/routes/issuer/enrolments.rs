@@ -46,3 +46,34 @@ async fn handle(State(app): State<Arc<App>>) -> Result<Reply<PendingEnrolments>,
         .collect::<Result<_, StoreError>>()?;
     Ok(reply(PendingEnrolments { enrolments }))
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn what_waits_is_shown_as_it_was_sent_until_it_is_decided() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        let shown: PendingEnrolments = world.get(ROUTE.path, &world.issuer.token).await.message();
+        assert_eq!(shown.enrolments.len(), 1);
+        let enrolment = &shown.enrolments[0];
+        let request = enrolment.request.as_ref().unwrap();
+        assert!(*request == world.enrolment(&person));
+        assert_eq!(enrolment.sealed_request, vec![9; 80]);
+        assert!(person.secret.check_proof(
+            world.deployment,
+            person.account,
+            &person.key.verifying_key().to_bytes(),
+            Role::Patient,
+            &request.proof
+        ));
+        let chain = world.certificate(&person, "");
+        assert_eq!(world.decide(&person, Some(chain)).await.status, 204);
+        let shown: PendingEnrolments = world.get(ROUTE.path, &world.issuer.token).await.message();
+        assert!(shown.enrolments.is_empty());
+    }
+}

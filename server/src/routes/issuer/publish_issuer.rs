@@ -42,3 +42,25 @@ async fn handle(
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn only_what_the_root_signed_is_published() {
+        let world = World::new().await;
+        let mut forged = world.other_issuer().blob;
+        forged.payload.push(0);
+        let answer = world
+            .call(
+                "PUT",
+                ROUTE.path,
+                &world.issuer.token,
+                forged.encode_to_vec(),
+            )
+            .await;
+        assert_eq!(answer.refused(), ProblemKind::Invalid);
+    }
+}

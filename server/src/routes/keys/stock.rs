@@ -45,3 +45,25 @@ pub(super) fn on_wire(stock: Stock) -> PreKeyStock {
         last_resort_kyber_prekey_id: stock.last_resort_kyber_id,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_new_device_has_none() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        let stock: PreKeyStock = world.get(ROUTE.path, &person.token).await.message();
+        assert!(
+            stock
+                == PreKeyStock {
+                    mailbox_epoch: 1,
+                    ..PreKeyStock::default()
+                }
+        );
+    }
+}

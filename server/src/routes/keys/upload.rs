@@ -190,3 +190,121 @@ fn check_signature(field: &str, signature: &[u8]) -> Result<(), Refusal> {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::{World, upload};
+
+    #[tokio::test]
+    async fn uploads_add_up() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        let stock: PreKeyStock = world.upload(&person.token, 1, 5).await.message();
+        assert_eq!(
+            (stock.one_time_prekeys, stock.one_time_kyber_prekeys),
+            (5, 5)
+        );
+        let stock: PreKeyStock = world.upload(&person.token, 100, 5).await.message();
+        assert_eq!(stock.one_time_prekeys, 10);
+        assert_eq!(stock.signed_prekey_id, 100);
+        assert_eq!(stock.last_resort_kyber_prekey_id, 105);
+        assert_eq!(stock.mailbox_epoch, 1);
+    }
+
+    #[tokio::test]
+    async fn ids_that_are_or_were_held_are_refused_and_nothing_of_the_upload_stays() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let other = world.person(Role::Staff).await;
+        assert_eq!(world.upload(&person.token, 10, 3).await.status, 200);
+        let answer = world.upload(&person.token, 8, 3).await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+        // Taken by somebody: still refused.
+        let request = wardline_wire::proto::BundleRequest {
+            account_id: person.account.to_vec(),
+            ..Default::default()
+        };
+        let answer = world
+            .call(
+                "POST",
+                "/v1/keys/fetch",
+                &other.token,
+                request.encode_to_vec(),
+            )
+            .await;
+        assert_eq!(answer.status, 200);
+        let mut again = upload(1, 200, 0);
+        again.one_time_prekeys = upload(1, 10, 1).one_time_prekeys;
+        let answer = world
+            .call("PUT", ROUTE.path, &person.token, again.encode_to_vec())
+            .await;
+        assert_eq!(answer.refused(), ProblemKind::Conflict);
+        let stock: PreKeyStock = world.get(ROUTE.path, &person.token).await.message();
+        assert_eq!((stock.one_time_prekeys, stock.signed_prekey_id), (2, 10));
+    }
+
+    #[tokio::test]
+    async fn another_epoch_is_refused() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let body = upload(2, 1, 1).encode_to_vec();
+        let answer = world.call("PUT", ROUTE.path, &person.token, body).await;
+        assert_eq!(answer.refused(), ProblemKind::Epoch);
+    }
+
+    #[tokio::test]
+    async fn wrong_values_name_their_field() {
+        type Spoil = fn(&mut PreKeyUpload);
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let spoilt: [(&str, Spoil); 10] = [
+            ("signed_prekey.id", |upload| {
+                upload.signed_prekey.as_mut().unwrap().id = 0;
+            }),
+            ("signed_prekey.public_key", |upload| {
+                upload.signed_prekey.as_mut().unwrap().public_key.pop();
+            }),
+            ("signed_prekey.signature", |upload| {
+                upload.signed_prekey.as_mut().unwrap().signature.push(0);
+            }),
+            ("last_resort_kyber_prekey.public_key", |upload| {
+                upload.last_resort_kyber_prekey.as_mut().unwrap().public_key[0] = 5;
+            }),
+            ("one_time_prekeys[1].public_key", |upload| {
+                upload.one_time_prekeys[1].public_key.clear();
+            }),
+            ("one_time_prekeys[0].id", |upload| {
+                upload.one_time_prekeys[0].id = 1 << 24;
+            }),
+            ("one_time_kyber_prekeys[1].signature", |upload| {
+                upload.one_time_kyber_prekeys[1].signature.clear();
+            }),
+            ("one_time_prekeys: an id", |upload| {
+                upload.one_time_prekeys[0].id = upload.one_time_prekeys[1].id;
+            }),
+            ("one_time_kyber_prekeys and", |upload| {
+                upload.one_time_kyber_prekeys[0].id =
+                    upload.last_resort_kyber_prekey.as_ref().unwrap().id;
+            }),
+            ("one_time_prekeys: at most", |upload| {
+                upload.one_time_prekeys = vec![upload.one_time_prekeys[0].clone(); 101];
+            }),
+        ];
+        for (field, spoil) in spoilt {
+            let mut body = upload(1, 1, 3);
+            spoil(&mut body);
+            let answer = world
+                .call("PUT", ROUTE.path, &person.token, body.encode_to_vec())
+                .await;
+            assert_eq!(answer.refused(), ProblemKind::Invalid, "{field}");
+            let detail = answer.problem().detail.unwrap();
+            assert!(detail.contains(field), "{detail}");
+        }
+        let stock: PreKeyStock = world.get(ROUTE.path, &person.token).await.message();
+        assert_eq!((stock.one_time_prekeys, stock.signed_prekey_id), (0, 0));
+    }
+}

@@ -28,3 +28,23 @@ async fn handle(State(app): State<Arc<App>>) -> impl IntoResponse {
         app.metrics.render(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn metrics_name_patterns_and_no_identities() {
+        let world = World::new().await;
+        let person = world.person(Role::Staff).await;
+        let path = format!("/v1/accounts/{}", person.account);
+        assert_eq!(world.get(&path, &person.token).await.status, 200);
+        let answer = world.get(ROUTE.path, "").await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(text.contains("path=\"/v1/accounts/{account}\""), "{text}");
+        assert!(!text.contains(&person.account.to_string()));
+    }
+}

@@ -41,3 +41,23 @@ async fn handle(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_relay_whose_database_takes_writes_is_ready() {
+        let world = World::new().await;
+        assert_eq!(world.get(ROUTE.path, "").await.status, 200);
+        // Somebody keeps the writer's turn: no answer in time means not ready.
+        let unready = world
+            .app
+            .store
+            .check_writable()
+            .await
+            .map_err(|error| error.to_string());
+        assert_eq!(unready, Ok(()));
+    }
+}

@@ -37,3 +37,19 @@ async fn handle(State(app): State<Arc<App>>) -> Result<Reply<RevocationBundle>, 
         .map_err(|_| StoreError::Corrupt("revocations"))?;
     Ok(reply(bundle))
 }
+
+#[cfg(test)]
+mod tests {
+    use wardline_wire::proto::Role;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn there_is_none_at_first() {
+        let world = World::new().await;
+        let person = world.pending(Role::Patient).await;
+        let answer = world.get(ROUTE.path, &person.token).await;
+        assert_eq!(answer.refused(), ProblemKind::NotFound);
+    }
+}
