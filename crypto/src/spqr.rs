@@ -1,10 +1,10 @@
 //! SPQR, the sparse post-quantum ratchet (spec §4): one key a message, healed by a fresh ML-KEM
 //! secret an epoch.
 //!
-//! Three layers: the [braid](braid) agrees the secrets, [chunk](erasure) by chunk, under an
-//! [authenticator](authenticator); the [chains](chain) turn each into a key per message and
-//! direction; [messages](message) carry one move of the braid and say which key was used. Knows
-//! nothing of the elliptic-curve ratchet, which mixes the keys made here into its own.
+//! Three layers: `braid` agrees the secrets, chunk by chunk (`erasure`, `gf`), under an
+//! `authenticator`; `chain` turns each into a key per message and direction; `message` carries one
+//! move of the braid and says which key was used. Knows nothing of the elliptic-curve ratchet,
+//! which mixes the keys made here into its own.
 //!
 //! The state is advanced once for every signal message sent and once for every one received, and
 //! goes wherever the session goes.

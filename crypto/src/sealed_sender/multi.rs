@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use super::{OpenError, content::SealedContent};
 use crate::{
     address::{DeviceId, ServiceId, ServiceIdKind},
-    curve::{InvalidKeyAgreement, KeyPair, PrivateKey, PublicKey},
+    curve::{InvalidKeyAgreement, KeyPair, PreparedKey, PrivateKey, PublicKey},
     identity::{IdentityKey, IdentityKeyPair},
     kdf,
     secret::Secret,
@@ -131,10 +131,11 @@ fn key_material(
     sender: &IdentityKeyPair,
     recipient: &IdentityKey,
 ) -> Result<([u8; 32], [u8; 16]), InvalidKeyAgreement> {
-    let shared = ephemeral.private().agree(recipient.public_key())?;
+    let peer = PreparedKey::from(recipient.public_key());
+    let shared = ephemeral.private().agree_prepared(&peer)?;
     let encrypted =
         *apply_agreement(message_key, &shared, ephemeral.public(), recipient).as_bytes();
-    let shared = sender.private_key().agree(recipient.public_key())?;
+    let shared = sender.private_key().agree_prepared(&peer)?;
     let sender = sender.identity_key();
     let tag = authentication_tag(&shared, ephemeral.public(), &encrypted, &sender, recipient);
     Ok((encrypted, *tag.as_bytes()))

@@ -156,7 +156,7 @@ fn chunk_at(payload: &[u8], index: u16) -> [u8; CHUNK_LEN] {
 /// The values at `x`, which is none of `points`, of the polynomials through
 /// (`points[k]`, `lanes[k]`). `weights` are the [`inverse_weights`] of the points.
 ///
-/// Lagrange: Σ lanes[k] · weights[k] · Π_{j≠k} (x − points[j]). The products come
+/// Lagrange: `Σ lanes[k] · weights[k] · Π_{j≠k} (x − points[j])`. The products come
 /// from running products to the left and to the right of k, without a division.
 fn interpolate(points: &[u16], lanes: &[Lanes], weights: &[u16], x: u16) -> Lanes {
     let mut right = 1;
@@ -183,7 +183,7 @@ fn interpolate(points: &[u16], lanes: &[Lanes], weights: &[u16], x: u16) -> Lane
     sum
 }
 
-/// For each k, 1 / Π_{j≠k} (points[k] − points[j]). The points are distinct.
+/// For each k, `1 / Π_{j≠k} (points[k] − points[j])`. The points are distinct.
 fn inverse_weights(points: &[u16]) -> Vec<u16> {
     points
         .iter()
