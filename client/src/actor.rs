@@ -26,17 +26,15 @@ use wardline_wire::proto::{
 };
 
 use crate::connection::{self, ConnectionEvent};
-use crate::directory::{self, RecordFault};
-use crate::introductions;
-use crate::notice::{ConnectionState, NoticeKind, Notification};
-use crate::outbox::{self, DeliveryState};
+use crate::directory;
+use crate::notice::{ConnectionState, Notification};
+use crate::outbox;
 use crate::prekeys;
 use crate::receive;
 use crate::relay::{Relay, RelayError};
 use crate::session;
 use crate::store::own::{self, OwnState};
 use crate::store::{StoreError, outbox as outbox_table};
-use crate::sync;
 use crate::transport::BoxFuture;
 use crate::turn::{Call, CallKey, Effects, Identity, Turn};
 use crate::upkeep;

@@ -72,8 +72,9 @@ struct LinkGrant {
     role: i32,
     #[prost(bytes = "vec", tag = "10")]
     access_key: Vec<u8>,
-    #[prost(message, optional, tag = "11")]
-    device_list: Option<SignedBlob>,
+    /// Encoded `SignedBlob` "device-list".
+    #[prost(bytes = "vec", tag = "11")]
+    device_list: Vec<u8>,
     #[prost(string, tag = "12")]
     name: String,
     #[prost(uint64, tag = "13")]
@@ -245,7 +246,7 @@ pub(crate) async fn approve(
         device_id,
         role: own.role.into(),
         access_key: own.access_key.to_vec(),
-        device_list: Some(list.clone()),
+        device_list: list.encode_to_vec(),
         name: own.name.clone(),
         name_version: own.name_version,
     };
@@ -289,7 +290,7 @@ pub(crate) async fn complete(
         .map_err(|_| bad())?;
     own.name = grant.name;
     own.name_version = grant.name_version;
-    let list = grant.device_list.ok_or_else(bad)?;
+    let list = SignedBlob::decode(grant.device_list.as_slice()).map_err(|_| bad())?;
     let key = VerifyingKey::from_bytes(&account_key).map_err(|_| bad())?;
     let verified = wardline_wire::directory::VerifiedDeviceList::verify(
         &list,

@@ -197,8 +197,8 @@ pub(crate) async fn learn(
             return Ok(Err(error.into()));
         }
     };
-    let key = certificate.account_key();
-    let list = match VerifiedDeviceList::verify(blob, account, key, identity.own.deployment) {
+    let key = *certificate.account_key();
+    let list = match VerifiedDeviceList::verify(blob, account, &key, identity.own.deployment) {
         Ok(list) => list,
         Err(error) => return Ok(Err(error.into())),
     };

@@ -162,7 +162,7 @@ pub(crate) async fn track(
         None => Sequences::new(),
     };
     let step = sequences.see(content.sequence);
-    let more = matches!(step, Step::Gap { .. });
+    let more = matches!(step, Step::Gap);
     conversations::save_sequence_state(
         turn.db,
         numbering,

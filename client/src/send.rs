@@ -138,7 +138,7 @@ pub(crate) async fn unshown(
     turn: &mut Turn<'_>,
     conversation: ConversationId,
     kind: Kind,
-) -> Result<(), ClientError> {
+) -> Result<Content, ClientError> {
     let members = check_conversation(turn, conversation).await?;
     let id = new_content_id();
     let content = conversation_content(turn, conversation, id, kind, true)
@@ -146,7 +146,7 @@ pub(crate) async fn unshown(
         .ok_or(ClientError::NotCertified)?;
     content.encode_unpadded()?;
     to_members(turn, &content, &members, false).await?;
-    Ok(())
+    Ok(content)
 }
 
 /// Queues a content for the other members, and a transcript of it for our other devices.

@@ -134,7 +134,7 @@ impl SyncConversation {
 }
 
 impl SyncContact {
-    fn read(wire: &proto::SyncContact) -> Result<Self, ContentError> {
+    pub(crate) fn read(wire: &proto::SyncContact) -> Result<Self, ContentError> {
         Ok(Self {
             account: AccountId::from_slice(&wire.account_id).map_err(bad("account"))?,
             account_key: match wire.account_key.as_slice() {
@@ -152,7 +152,8 @@ impl SyncContact {
         })
     }
 
-    fn write(&self) -> proto::SyncContact {
+    /// As the store keeps it until the account is verified here.
+    pub(crate) fn write(&self) -> proto::SyncContact {
         proto::SyncContact {
             account_id: self.account.to_vec(),
             account_key: self.account_key.map(Vec::from).unwrap_or_default(),
