@@ -127,6 +127,8 @@ CREATE TABLE operations (
     conversation BLOB NOT NULL,
     -- encoded signed operation
     operation BLOB NOT NULL,
+    -- whether its device was still on its account's list when it arrived
+    current INTEGER NOT NULL,
     received_at INTEGER NOT NULL
 );
 CREATE INDEX operations_by_conversation ON operations (conversation, position);
@@ -352,3 +354,12 @@ CREATE TABLE account_sequences (
     account BLOB PRIMARY KEY,
     next INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- Operations that wait for a device list or for what came before them.
+CREATE TABLE waiting_operations (
+    hash BLOB PRIMARY KEY,
+    conversation BLOB NOT NULL,
+    operation BLOB NOT NULL,
+    received_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX waiting_by_conversation ON waiting_operations (conversation);

@@ -27,6 +27,7 @@ use wardline_wire::proto::{
 
 use crate::connection::{self, ConnectionEvent};
 use crate::directory;
+use crate::membership::Logs;
 use crate::notice::{ConnectionState, Notification};
 use crate::outbox;
 use crate::prekeys;
@@ -104,6 +105,7 @@ pub(crate) struct Actor {
     outbox_changed: bool,
     state: ConnectionState,
     ticks: u64,
+    logs: Logs,
 }
 
 /// Runs `$body` in a turn: commits and carries out its effects, or rolls back.
@@ -114,6 +116,7 @@ macro_rules! in_turn {
             db: &mut transaction,
             now: $actor.clock.now(),
             identity: $actor.identity.clone(),
+            logs: &mut $actor.logs,
             effects: Effects::default(),
         };
         let result: Result<_, StoreError> = $body;
@@ -125,6 +128,7 @@ macro_rules! in_turn {
                 Ok(value)
             }
             Err(error) => {
+                $actor.logs.forget();
                 // A transaction that cannot be rolled back is rolled back by the next one.
                 let _ = transaction.rollback().await;
                 Err(error)
@@ -174,6 +178,7 @@ pub(crate) fn spawn(
         outbox_changed: true,
         state: ConnectionState::Stopped,
         ticks: 0,
+        logs: Logs::default(),
     };
     tokio::spawn(async move {
         let told = actor.run().await;

@@ -101,6 +101,7 @@ async fn guarded(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome,
         Err(StoreError::Damaged(what)) => {
             sqlx::query("ROLLBACK TO envelope").execute(&mut *turn.db).await?;
             turn.effects.take_back(mark);
+            turn.logs.forget();
             tracing::error!(what, "a stored record is damaged; an envelope was set aside");
             Outcome::Quarantined("a stored record is damaged")
         }

@@ -8,7 +8,7 @@ use wardline_wire::ids::{AccountId, DeviceAddress};
 
 use crate::api::{ContentId, ConversationId};
 use crate::content::{Content, Kind, Null, RetryRequest, SequenceRange};
-use crate::gap::{Sequences, Step};
+use crate::gap::{Observation, SequenceTracker};
 use crate::notice::{Notice, NoticeKind};
 use crate::outbox;
 use crate::send;
@@ -155,20 +155,19 @@ pub(crate) async fn track(
         .conversation
         .as_ref()
         .map_or(&[][..], |conversation| conversation.as_bytes());
-    let mut sequences = match conversations::sequence_state(turn.db, numbering, sender).await? {
-        Some(state) => {
-            Sequences::decode(&state).map_err(|_| StoreError::Damaged("a sequence state"))?
-        }
-        None => Sequences::new(),
+    let mut tracker = match conversations::sequence_state(turn.db, numbering, sender).await? {
+        Some(state) => SequenceTracker::decode(&state)
+            .map_err(|_| StoreError::Damaged("a sequence state"))?,
+        None => SequenceTracker::new(),
     };
-    let step = sequences.see(content.sequence);
-    let more = matches!(step, Step::Gap);
+    let observation = tracker.observe(content.sequence);
+    let more = matches!(observation, Observation::GapOpened { .. });
     conversations::save_sequence_state(
         turn.db,
         numbering,
         sender,
-        &sequences.encode(),
-        sequences.has_gaps(),
+        &tracker.encode(),
+        tracker.missing_count() > 0,
         more,
         turn.now,
     )
@@ -211,16 +210,15 @@ async fn tell(
 }
 
 fn ranges(gap: &conversations::Gap) -> Option<Vec<SequenceRange>> {
-    let sequences = Sequences::decode(&gap.state).ok()?;
-    Some(
-        sequences
-            .missing()
-            .take(MAX_CONTENTS)
-            .map(|(first, last)| SequenceRange {
-                conversation: ConversationId::from_slice(&gap.conversation).ok(),
-                first,
-                last: last.min(first.saturating_add(1023)),
-            })
-            .collect(),
-    )
+    let tracker = SequenceTracker::decode(&gap.state).ok()?;
+    let ranges: Vec<_> = tracker
+        .missing()
+        .take(MAX_CONTENTS)
+        .map(|range| SequenceRange {
+            conversation: ConversationId::from_slice(&gap.conversation).ok(),
+            first: *range.start(),
+            last: (*range.end()).min(range.start().saturating_add(1023)),
+        })
+        .collect();
+    (!ranges.is_empty()).then_some(ranges)
 }

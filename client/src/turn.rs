@@ -13,6 +13,7 @@ use wardline_wire::directory::TrustAnchor;
 use wardline_wire::ids::AccountId;
 use wardline_wire::proto::{ClientFrame, PreKeyUpload, SignedBlob};
 
+use crate::membership::Logs;
 use crate::notice::Notification;
 use crate::store::own::Own;
 
@@ -110,6 +111,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) db: &'a mut SqliteConnection,
     pub(crate) now: Timestamp,
     pub(crate) identity: Arc<Identity>,
+    /// Membership logs in memory. Forgotten whenever something is taken back.
+    pub(crate) logs: &'a mut Logs,
     pub(crate) effects: Effects,
 }
 

@@ -173,7 +173,7 @@ impl Client {
                 for row in &unread {
                     let disappears_at = sync::disappears_at(turn, row);
                     messages::mark_read(turn.db, row.local_id, turn.now, disappears_at).await?;
-                    if membership::is_change(&row.content) {
+                    if row.kind == membership::CHANGE {
                         continue;
                     }
                     let content_id = ContentId::from(row.content_id);
@@ -363,8 +363,9 @@ fn body(row: &Row) -> Result<MessageBody, StoreError> {
     if row.deleted {
         return Ok(MessageBody::Deleted);
     }
-    if let Some(change) = membership::read_change(&row.content) {
-        return Ok(MessageBody::Change(change));
+    if row.kind == membership::CHANGE {
+        return Ok(membership::read_change(&row.content)
+            .map_or(MessageBody::Newer, MessageBody::Change));
     }
     let damaged = |_| StoreError::Damaged("a message");
     if let Some(edit) = &row.edit

@@ -201,38 +201,96 @@ pub(crate) async fn shared_with(
     .await?)
 }
 
-/// Appends an operation to the stored log; `false` if it is there already.
+/// Appends an operation to the stored log.
 pub(crate) async fn add_operation(
     db: &mut SqliteConnection,
     conversation: &[u8],
     hash: &[u8; 32],
     operation: &[u8],
+    current: bool,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "INSERT OR IGNORE INTO operations (hash, conversation, operation, received_at)
-         VALUES (?, ?, ?, ?)",
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO operations (hash, conversation, operation, current, received_at)
+         VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(hash.as_slice())
+    .bind(conversation)
+    .bind(operation)
+    .bind(current)
+    .bind(millis(now))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("DELETE FROM waiting_operations WHERE hash = ?")
+        .bind(hash.as_slice())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The stored operations, in the order in which they were appended, each with whether its device
+/// was on its list then.
+pub(crate) async fn operations(
+    db: &mut SqliteConnection,
+    conversation: &[u8],
+) -> Result<Vec<(Vec<u8>, bool)>, StoreError> {
+    sqlx::query(
+        "SELECT operation, current FROM operations WHERE conversation = ? ORDER BY position",
+    )
+    .bind(conversation)
+    .fetch_all(db)
+    .await?
+    .iter()
+    .map(|row| Ok((row.try_get("operation")?, row.try_get("current")?)))
+    .collect()
+}
+
+/// Keeps an operation that cannot be taken in yet, unless `limit` of its conversation wait.
+pub(crate) async fn add_waiting(
+    db: &mut SqliteConnection,
+    conversation: &[u8],
+    hash: &[u8; 32],
+    operation: &[u8],
+    limit: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO waiting_operations (hash, conversation, operation, received_at)
+         SELECT ?1, ?2, ?3, ?4
+         WHERE (SELECT count(*) FROM waiting_operations WHERE conversation = ?2) < ?5",
     )
     .bind(hash.as_slice())
     .bind(conversation)
     .bind(operation)
     .bind(millis(now))
+    .bind(signed(limit))
     .execute(db)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
-/// The stored operations, in the order in which they were appended.
-pub(crate) async fn operations(
+/// Takes the waiting operations of a conversation out.
+pub(crate) async fn take_waiting(
     db: &mut SqliteConnection,
     conversation: &[u8],
 ) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT operation FROM operations WHERE conversation = ? ORDER BY position",
+        "DELETE FROM waiting_operations WHERE conversation = ? RETURNING operation",
     )
     .bind(conversation)
     .fetch_all(db)
     .await?)
+}
+
+/// Conversations with waiting operations.
+pub(crate) async fn waiting_conversations(
+    db: &mut SqliteConnection,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT DISTINCT conversation FROM waiting_operations LIMIT 50")
+            .fetch_all(db)
+            .await?,
+    )
 }
 
 /// A device list that an operation leans on.
@@ -262,18 +320,15 @@ pub(crate) async fn add_evidence(
     Ok(())
 }
 
-pub(crate) async fn evidence_of(
-    db: &mut SqliteConnection,
-    account: AccountId,
-) -> Result<Vec<Evidence>, StoreError> {
-    sqlx::query("SELECT * FROM evidence WHERE account = ? ORDER BY list_version")
-        .bind(account.to_vec())
+/// All evidence. A few hundred bytes a device list.
+pub(crate) async fn all_evidence(db: &mut SqliteConnection) -> Result<Vec<Evidence>, StoreError> {
+    sqlx::query("SELECT * FROM evidence ORDER BY account, list_version")
         .fetch_all(db)
         .await?
         .iter()
         .map(|row| {
             Ok(Evidence {
-                account,
+                account: account_of(row, "account")?,
                 account_key: super::array_of(row, "account_key")?,
                 device_list: row.try_get("device_list")?,
             })

@@ -15,6 +15,7 @@ pub(crate) struct Row {
     pub(crate) sender: DeviceAddress,
     pub(crate) own: bool,
     pub(crate) content: Vec<u8>,
+    pub(crate) kind: String,
     pub(crate) sent_at: Timestamp,
     pub(crate) stored_at: Timestamp,
     pub(crate) edit: Option<Vec<u8>>,
@@ -36,6 +37,7 @@ fn read(row: &SqliteRow) -> Result<Row, StoreError> {
         },
         own: row.try_get("own")?,
         content: row.try_get("content")?,
+        kind: row.try_get("kind")?,
         sent_at: time_of(row, "sent_at")?,
         stored_at: time_of(row, "stored_at")?,
         edit: row.try_get("edit")?,
@@ -229,7 +231,7 @@ pub(crate) async fn unread_count(
 ) -> Result<u64, StoreError> {
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM messages WHERE conversation = ? AND own = 0 AND read_at IS NULL
-           AND kind <> 'operation'",
+           AND kind <> 'change'",
     )
     .bind(conversation)
     .fetch_one(db)
