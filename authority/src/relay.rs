@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 use wardline_tls::PinMismatch;
 use wardline_wire::directory::TrustAnchor;
-use wardline_wire::ids::{AccountId, InviteId};
+use wardline_wire::ids::{AccountId, InviteId, Serial};
 use wardline_wire::invite::check_relay_url;
 use wardline_wire::problem::{Problem, ProblemKind};
 use wardline_wire::proto::{
@@ -96,7 +96,8 @@ pub struct Relay {
     base: String,
     http: reqwest::Client,
     anchor: TrustAnchor,
-    token: Mutex<Option<String>>,
+    /// The token at hand, and whose it is: a revoked issuer's counts no more.
+    token: Mutex<Option<(Serial, String)>>,
 }
 
 impl Relay {
@@ -261,7 +262,7 @@ impl Relay {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<A> {
-        if let Some(token) = self.known_token() {
+        if let Some(token) = self.known_token(issuer.serial()) {
             let answer = self
                 .once(
                     method.clone(),
@@ -281,8 +282,10 @@ impl Relay {
             .await
     }
 
-    fn known_token(&self) -> Option<String> {
-        self.token.lock().ok().and_then(|token| token.clone())
+    fn known_token(&self, issuer: Serial) -> Option<String> {
+        let known = self.token.lock().ok()?;
+        let (owner, token) = known.as_ref()?;
+        (*owner == issuer).then(|| token.clone())
     }
 
     async fn log_in(&self, issuer: &Issuer) -> Result<String> {
@@ -319,7 +322,7 @@ impl Relay {
             )
             .await?;
         if let Ok(mut token) = self.token.lock() {
-            *token = Some(answer.token.clone());
+            *token = Some((issuer.serial(), answer.token.clone()));
         }
         Ok(answer.token)
     }

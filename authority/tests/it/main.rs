@@ -13,5 +13,6 @@ mod double;
 mod enrolments;
 mod invites;
 mod pinning;
+mod real_relay;
 mod renewals;
 mod revocations;

@@ -2,7 +2,7 @@
 
 use wardline_wire::proto::{AccountStatus, Role};
 
-use super::Caller;
+use super::{Caller, DeviceCaller};
 
 /// Everything that can be asked of the relay, by route or by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,8 +45,12 @@ enum Rule {
     Open,
     /// Devices of certified accounts with one of these roles.
     Certified(&'static [Role]),
+    /// Devices of certified accounts, and issuers: they verify who invites.
+    CertifiedOrIssuer,
     /// Devices of accounts that wait for their certificate, too.
     Waiting,
+    /// Those, and issuers.
+    WaitingOrIssuer,
     /// Issuers.
     Issuer,
 }
@@ -64,19 +68,17 @@ const fn rule(action: Action) -> Rule {
     match action {
         Action::Operate => Rule::Unlimited,
         Action::ReadDeployment | Action::Enrol | Action::LogIn => Rule::Open,
-        Action::ReadOwnAccount
-        | Action::ReplaceDeviceList
+        Action::ReadOwnAccount | Action::ReadRevocations => Rule::WaitingOrIssuer,
+        Action::ReplaceDeviceList
         | Action::ReplaceAccessKey
         | Action::UploadPreKeys
         | Action::ReadPreKeyStock
-        | Action::ReadRevocations
         | Action::Connect
         | Action::Reauthorize => Rule::Waiting,
-        Action::ReadAccount
-        | Action::FetchBundles
-        | Action::Send
-        | Action::Acknowledge
-        | Action::Receive => Rule::Certified(EVERY_ROLE),
+        Action::ReadAccount => Rule::CertifiedOrIssuer,
+        Action::FetchBundles | Action::Send | Action::Acknowledge | Action::Receive => {
+            Rule::Certified(EVERY_ROLE)
+        }
         Action::ReadHandle => Rule::Certified(NOT_PATIENTS),
         Action::InvitePatient => Rule::Certified(&[Role::Staff, Role::Admin]),
         Action::InviteAnyone => Rule::Certified(&[Role::Admin]),
@@ -103,18 +105,26 @@ pub(crate) enum Decision {
 /// Whether `caller` may do it.
 pub(crate) fn decide(action: Action, caller: &Caller) -> Decision {
     match (rule(action), caller) {
-        (Rule::Unlimited | Rule::Open, _) | (Rule::Issuer, Caller::Issuer(_)) => Decision::Allowed,
+        (Rule::Unlimited | Rule::Open, _)
+        | (Rule::Issuer | Rule::CertifiedOrIssuer | Rule::WaitingOrIssuer, Caller::Issuer(_)) => {
+            Decision::Allowed
+        }
         (_, Caller::Anonymous) => Decision::LogIn,
         (_, Caller::Issuer(_)) | (Rule::Issuer, Caller::Device(_)) => Decision::Never,
-        (Rule::Waiting, Caller::Device(device)) => match device.status {
+        (Rule::Waiting | Rule::WaitingOrIssuer, Caller::Device(device)) => match device.status {
             AccountStatus::Active | AccountStatus::Pending => Decision::Allowed,
             _ => Decision::Never,
         },
-        (Rule::Certified(roles), Caller::Device(device)) => match device.status {
-            AccountStatus::Active if roles.contains(&device.role) => Decision::Allowed,
-            AccountStatus::Pending if roles.contains(&device.role) => Decision::NotYet,
-            _ => Decision::Never,
-        },
+        (Rule::Certified(roles), Caller::Device(device)) => certified(roles, device),
+        (Rule::CertifiedOrIssuer, Caller::Device(device)) => certified(EVERY_ROLE, device),
+    }
+}
+
+fn certified(roles: &[Role], device: &DeviceCaller) -> Decision {
+    match device.status {
+        AccountStatus::Active if roles.contains(&device.role) => Decision::Allowed,
+        AccountStatus::Pending if roles.contains(&device.role) => Decision::NotYet,
+        _ => Decision::Never,
     }
 }
 
@@ -133,6 +143,10 @@ pub(crate) fn describe(action: Action) -> &'static str {
     match rule(action) {
         Rule::Unlimited | Rule::Open => "Anybody.",
         Rule::Waiting => "Any device, also of an account that waits for its certificate.",
+        Rule::WaitingOrIssuer => {
+            "Any device, also of an account that waits for its certificate, and issuers."
+        }
+        Rule::CertifiedOrIssuer => "Any device of a certified account, and issuers.",
         Rule::Issuer => "Issuers.",
         Rule::Certified(roles) if roles.len() == EVERY_ROLE.len() => {
             "Any device of a certified account."
@@ -149,7 +163,6 @@ mod tests {
     use wardline_wire::clock::Timestamp;
     use wardline_wire::ids::{AccountId, DeviceAddress, DeviceId, Serial};
 
-    use super::super::DeviceCaller;
     use super::*;
 
     const ACTIONS: [Action; 25] = [
@@ -215,7 +228,7 @@ mod tests {
         assert_eq!(row(&Caller::Anonymous), "++++lllllllllllllllllllll");
         assert_eq!(
             row(&Caller::Issuer(Serial::from([1; 16]))),
-            "++++-----------+++++-----"
+            "++++++--------++++++-----"
         );
         assert_eq!(active(Role::Patient), "++++++-+++++--+-----+++++");
         assert_eq!(active(Role::Staff), "+++++++++++++-+-----+++++");

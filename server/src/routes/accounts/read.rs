@@ -11,7 +11,7 @@ use wardline_wire::proto::AccountRecord;
 use super::super::{Segment, no_such_account, record};
 use crate::app::App;
 use crate::auth::matrix::Action;
-use crate::auth::{Caller, DeviceCaller, require};
+use crate::auth::{Caller, require};
 use crate::body::{Reply, reply};
 use crate::problem::Refusal;
 use crate::router::Route;
@@ -21,7 +21,7 @@ pub(crate) const ROUTE: Route = Route {
     path: "/v1/accounts/{account}",
     action: Action::ReadOwnAccount,
     summary: "An account's certificate, device list and status. While an account waits for \
-              its certificate it may read its own record only.",
+              its certificate it may read its own record only. Issuers read those of inviters.",
     request: None,
     replies: &[(200, "AccountRecord")],
     problems: &[ProblemKind::Malformed, ProblemKind::NotFound],
@@ -30,14 +30,15 @@ pub(crate) const ROUTE: Route = Route {
 
 async fn handle(
     State(app): State<Arc<App>>,
-    caller: DeviceCaller,
+    caller: Caller,
     Segment(account): Segment,
 ) -> Result<Reply<AccountRecord>, Refusal> {
     let account: AccountId = account
         .parse()
         .map_err(|_| Refusal::new(ProblemKind::Malformed, "the account must be a UUID"))?;
-    if account != caller.address.account {
-        require(Action::ReadAccount, &Caller::Device(caller))?;
+    let is_own = matches!(&caller, Caller::Device(device) if device.address.account == account);
+    if !is_own {
+        require(Action::ReadAccount, &caller)?;
     }
     let account = app
         .store
