@@ -651,8 +651,8 @@ async fn a_role_that_no_issuer_here_certifies_waits_and_holds_nobody_up() {
         Person::new(clinic.deployment()),
     );
     clinic.enrols(staff.request(&secret, Role::Staff), sealed);
-    let issued = clerk.invite(&order(Role::Patient, "")).await.unwrap();
-    clinic.enrols(patient.redeems(&issued), Vec::new());
+    let invite = clerk.invite(&order(Role::Patient, "")).await.unwrap();
+    clinic.enrols(patient.redeems(&invite), Vec::new());
     let worked = clerk.work_through_desk().await.unwrap();
     assert_eq!((worked.held, worked.certified), (1, 1));
     // Once there is an issuer for it, it goes through.

@@ -185,7 +185,7 @@ async fn invite_enrolment_certificate_and_revocation() {
         .await
         .unwrap();
     let now = here.clinic.clock.now();
-    let issuer = VerifiedIssuer::verify(&shown.issuers[0], here.clinic.anchor(), now).unwrap();
+    let sealed_to = VerifiedIssuer::verify(&shown.issuers[0], here.clinic.anchor(), now).unwrap();
     let secret = InviteSecret::new([0x51; 32]);
     let request = doctor.invites(&secret, Role::Patient, "");
     let admission = InviteAdmission {
@@ -195,7 +195,7 @@ async fn invite_enrolment_certificate_and_revocation() {
         sealed_request: seal(
             &request,
             &doctor.device_key,
-            &issuer,
+            &sealed_to,
             here.clinic.deployment(),
         ),
     };
