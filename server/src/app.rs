@@ -31,8 +31,8 @@ use crate::{entropy, router, serve, telemetry};
 /// How often sessions are held against the database. In one process endings are
 /// immediate; this catches what another process did, within a second.
 const SESSION_SWEEP: Duration = Duration::from_millis(500);
-const MEMORY_SWEEP: Duration = Duration::from_secs(60);
-const EXPIRY_SWEEP: Duration = Duration::from_secs(3600);
+const MEMORY_SWEEP: Duration = Duration::from_mins(1);
+const EXPIRY_SWEEP: Duration = Duration::from_hours(1);
 /// How long connections may take to finish at the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Free space below which the relay is not ready.
@@ -171,9 +171,9 @@ impl App {
 
     async fn expire(&self) {
         let keep = Retention {
-            envelope_days: self.config.mailbox.keep_days.into(),
-            send_days: SEND_DAYS,
-            prekey_id_days: PREKEY_ID_DAYS,
+            envelopes: self.config.mailbox.keep_days.into(),
+            sends: SEND_DAYS,
+            prekey_ids: PREKEY_ID_DAYS,
         };
         match self.store.expire(self.clock.now(), keep).await {
             Ok(expired) => {

@@ -244,8 +244,8 @@ impl Default for LimitsSection {
     fn default() -> Self {
         let rate = |burst, per_second| Rate { burst, per_second };
         Self {
-            max_ciphertext_bytes: limits::MAX_CIPHERTEXT_BYTES as u32,
-            max_recipients: limits::MAX_RECIPIENTS as u32,
+            max_ciphertext_bytes: u32::try_from(limits::MAX_CIPHERTEXT_BYTES).unwrap_or(u32::MAX),
+            max_recipients: u32::try_from(limits::MAX_RECIPIENTS).unwrap_or(u32::MAX),
             max_connections: 4096,
             max_requests: 256,
             request_seconds: 30,

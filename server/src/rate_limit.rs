@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone> Keyed<K> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(until)) => Err(Wait(until.wait_time_from(self.clock.now()))),
             // More than the bucket ever holds; the configuration rules it out.
-            Err(_) => Err(Wait(Duration::from_secs(60))),
+            Err(_) => Err(Wait(Duration::from_mins(1))),
         }
     }
 

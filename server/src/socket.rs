@@ -93,9 +93,9 @@ pub(crate) async fn run(app: Arc<App>, caller: DeviceCaller, websocket: WebSocke
 impl Session {
     async fn serve(&self, websocket: WebSocket, signals: Signals) {
         let (mut sink, stream) = websocket.split();
-        let (out, waiting) = mpsc::channel(FRAMES_WAITING);
+        let (out, queue) = mpsc::channel(FRAMES_WAITING);
         let end = {
-            let writing = self.write(&mut sink, waiting, signals);
+            let writing = self.write(&mut sink, queue, signals);
             let reading = self.read(stream, out);
             tokio::pin!(writing, reading);
             tokio::select! {

@@ -6,6 +6,8 @@
 //! brings SQL and no rules of its own.
 
 pub(crate) mod sqlite;
+#[cfg(test)]
+pub(crate) mod suite;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,7 +57,8 @@ pub(crate) struct Meta {
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) id: AccountId,
-    pub(crate) account_key: [u8; 32],
+    /// The Ed25519 account key.
+    pub(crate) key: [u8; 32],
     pub(crate) status: AccountStatus,
     pub(crate) access_key_sha256: [u8; 32],
     /// Encoded `SignedBlob`.
@@ -362,15 +365,15 @@ pub(crate) trait Store: Send + Sync {
     ) -> Result<MailboxBatch>;
 }
 
-/// How long what is kept.
+/// For how many days what is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
-    /// Days an envelope waits.
-    pub(crate) envelope_days: u64,
-    /// Days a send is remembered.
-    pub(crate) send_days: u64,
-    /// Days the id of a taken one-time prekey is remembered.
-    pub(crate) prekey_id_days: u64,
+    /// Envelopes that wait.
+    pub(crate) envelopes: u64,
+    /// Accepted sends.
+    pub(crate) sends: u64,
+    /// Ids of taken one-time prekeys.
+    pub(crate) prekey_ids: u64,
 }
 
 /// Bounds of one batch.

@@ -1,13 +1,6 @@
 //! What the relay's own tests are made of: a clinic with keys, people with devices,
 //! the real router on a database in a temporary folder, and real sockets.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "test support"
-)]
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +15,7 @@ use ed25519_dalek::SigningKey;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -194,13 +188,9 @@ impl World {
         let database_key = Zeroizing::new([3; 32]);
         let database = Arc::new(SqliteStore::open(&path, Some(&database_key)).await.unwrap());
         let clock = ManualClock::new(NOW);
-        let (app, _writer) = App::new(
-            config,
-            database,
-            Arc::new(clock.clone()),
-        )
-        .await
-        .unwrap();
+        let (app, _writer) = App::new(config, database, Arc::new(clock.clone()))
+            .await
+            .unwrap();
         let router = router::build(&app, true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -236,8 +226,14 @@ impl World {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn database_path(&self) -> PathBuf {
-        self.dir.path().join("relay.db")
+    /// Another connection to the relay's database, with its key.
+    pub(crate) async fn open_database(&self) -> sqlx::SqliteConnection {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.dir.path().join("relay.db"))
+            .pragma("key", format!("\"x'{}'\"", "03".repeat(32)));
+        sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap()
     }
 
     // Requests.
@@ -628,11 +624,6 @@ impl World {
             .insert("authorization", format!("Bearer {token}").parse().unwrap());
         let (socket, _) = tokio_tungstenite::connect_async(request).await?;
         Ok(Client { socket })
-    }
-
-    /// A plain connection to the relay.
-    pub(crate) async fn tcp(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
     }
 }
 

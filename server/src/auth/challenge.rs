@@ -53,7 +53,7 @@ impl Challenges {
         random: [u8; 8],
     ) -> [u8; 32] {
         let expires_at = now.plus_millis(self.lifetime_ms).as_millis().to_be_bytes();
-        let mac = self.mac(&expires_at, &random, whom);
+        let mac = self.mac(expires_at, random, whom);
         let mut nonce = [0; 32];
         let parts = expires_at.iter().chain(&random).chain(&mac);
         for (to, from) in nonce.iter_mut().zip(parts) {
@@ -72,7 +72,7 @@ impl Challenges {
         let nonce: [u8; 32] = nonce.try_into().map_err(|_| BadNonce::Refused)?;
         let (expires_at, rest) = nonce.split_first_chunk::<8>().ok_or(BadNonce::Refused)?;
         let (random, mac) = rest.split_first_chunk::<8>().ok_or(BadNonce::Refused)?;
-        let expected = self.mac(expires_at, random, whom);
+        let expected = self.mac(*expires_at, *random, whom);
         if !bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), mac)) {
             return Err(BadNonce::Refused);
         }
@@ -101,12 +101,12 @@ impl Challenges {
             .retain(|_, until| *until > now);
     }
 
-    fn mac(&self, expires_at: &[u8; 8], random: &[u8; 8], whom: Option<DeviceAddress>) -> [u8; 16] {
+    fn mac(&self, expires_at: [u8; 8], random: [u8; 8], whom: Option<DeviceAddress>) -> [u8; 16] {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length");
         mac.update(b"wardline/challenge/v1\0");
-        mac.update(expires_at);
-        mac.update(random);
+        mac.update(&expires_at);
+        mac.update(&random);
         match whom {
             Some(address) => {
                 mac.update(address.account.as_bytes());
@@ -131,6 +131,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `make` and `redeem` take it")]
     fn address(byte: u8) -> Option<DeviceAddress> {
         Some(DeviceAddress {
             account: AccountId::from([byte; 16]),

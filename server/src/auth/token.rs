@@ -1,4 +1,4 @@
-//! Tokens: EdDSA JWTs that the relay makes for itself.
+//! Tokens: JWTs signed with Ed25519 that the relay makes for itself.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

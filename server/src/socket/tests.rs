@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::SinkExt as _;
 use prost::Message as _;
-use sqlx::Connection as _;
 use tokio_tungstenite::tungstenite::Message;
 use wardline_wire::limits::{MAX_CIPHERTEXT_BYTES, MAX_FRAME_BYTES};
 use wardline_wire::proto::{
@@ -445,6 +444,7 @@ async fn a_socket_ends_with_its_token_unless_it_gets_a_new_one() {
 
 #[tokio::test]
 async fn malformed_frames_are_refused_by_name_and_the_socket_lives() {
+    type Spoil = fn(&mut Send);
     let world = World::new().await;
     let (sender, recipient) = two_people(&world).await;
     let mut socket = world.connect(&sender.token).await;
@@ -456,13 +456,12 @@ async fn malformed_frames_are_refused_by_name_and_the_socket_lives() {
     }
     socket.socket.send(Message::text("hello")).await.unwrap();
     assert_eq!(socket.error().await.code(), ErrorCode::Malformed);
-    type Spoil = fn(&mut Send);
     let spoilt: [(&str, ErrorCode, Spoil); 11] = [
         ("send_id", ErrorCode::Invalid, |send| {
-            send.send_id.truncate(15)
+            send.send_id.truncate(15);
         }),
         ("recipients", ErrorCode::Invalid, |send| {
-            send.recipients.clear()
+            send.recipients.clear();
         }),
         ("recipients[0].account_id", ErrorCode::Invalid, |send| {
             send.recipients[0].account_id = vec![1; 3];
@@ -697,12 +696,7 @@ async fn rows_of_one_send_have_nothing_in_common_at_rest() {
         .map(|one| one.recipient(0, b"hello"))
         .collect();
     from.send(0xAB, to_all).await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(world.database_path())
-        .pragma("key", format!("\"x'{}'\"", "03".repeat(32)));
-    let mut thief = sqlx::SqliteConnection::connect_with(&options)
-        .await
-        .unwrap();
+    let mut thief = world.open_database().await;
     let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM envelopes ORDER BY id")
         .fetch_all(&mut thief)
         .await
@@ -725,4 +719,120 @@ async fn rows_of_one_send_have_nothing_in_common_at_rest() {
         keys.iter()
             .all(|key| !key.windows(4).any(|four| four == [0xAB; 4]))
     );
+}
+
+#[tokio::test]
+async fn one_bad_send_of_a_batch_does_not_fail_the_others() {
+    let world = World::new().await;
+    let (sender, recipient) = two_people(&world).await;
+    // With prekeys, so that no other frame comes in between.
+    world.upload(&sender.token, 1, 30).await;
+    let mut from = world.connect(&sender.token).await;
+    from.drained().await;
+    // The database itself refuses envelopes of 666 bytes.
+    let mut thief = world.open_database().await;
+    sqlx::query(
+        "CREATE TRIGGER poison BEFORE INSERT ON envelopes WHEN NEW.size = 666 \
+         BEGIN SELECT RAISE(ABORT, 'poison'); END",
+    )
+    .execute(&mut thief)
+    .await
+    .unwrap();
+    // Held until all of them wait, so that they share a batch.
+    let turn = sqlx::query("BEGIN IMMEDIATE").execute(&mut thief).await;
+    turn.unwrap();
+    for number in 0..9 {
+        let size = if number == 4 { 666 } else { 10 };
+        let text = vec![number; size];
+        from.send_frame(send(number, vec![recipient.recipient(0, &text)]))
+            .await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    sqlx::query("COMMIT").execute(&mut thief).await.unwrap();
+    for number in 0..9 {
+        match from.next().await {
+            server_frame::Frame::SendResult(result) if number != 4 => {
+                assert_eq!(result.send_id, vec![number; 16]);
+                assert!(is_accepted(result.results[0].result.as_ref().unwrap()));
+            }
+            server_frame::Frame::Error(error) if number == 4 => {
+                assert_eq!(error.send_id, vec![4; 16]);
+                assert_eq!(
+                    (error.code(), error.closing),
+                    (ErrorCode::Unavailable, false)
+                );
+            }
+            _ => panic!("another answer to {number}"),
+        }
+    }
+    assert_eq!(held(&world, &recipient, 1).await, 8);
+    sqlx::query("DROP TRIGGER poison")
+        .execute(&mut thief)
+        .await
+        .unwrap();
+    // The same send again, now that the database takes it.
+    let results = from.send(4, vec![recipient.recipient(0, &[4; 666])]).await;
+    assert!(is_accepted(&results[0]));
+    let mut to = world.connect(&recipient.token).await;
+    let (texts, last) = to.drained().await;
+    assert_eq!((texts.len(), last), (9, 9));
+}
+
+#[tokio::test]
+async fn an_answer_leaves_only_after_the_commit() {
+    let world = World::new().await;
+    let (sender, recipient) = two_people(&world).await;
+    // With prekeys, so that no other frame comes in between.
+    world.upload(&sender.token, 1, 30).await;
+    let mut from = world.connect(&sender.token).await;
+    from.drained().await;
+    let mut blocker = world.open_database().await;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut blocker)
+        .await
+        .unwrap();
+    from.send_frame(send(1, vec![recipient.recipient(0, b"x")]))
+        .await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), from.next()).await;
+    assert!(early.is_err(), "answered before it could be stored");
+    sqlx::query("COMMIT").execute(&mut blocker).await.unwrap();
+    let result = from.result().await;
+    assert!(is_accepted(result.results[0].result.as_ref().unwrap()));
+    assert_eq!(held(&world, &recipient, 1).await, 1);
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_read_holds_up_nobody_and_loses_nothing() {
+    const SENDS: u8 = 200;
+    let world = World::new().await;
+    let (sender, slow) = two_people(&world).await;
+    let quick = world.person(Role::Staff).await;
+    let mut on_slow = world.connect(&slow.token).await;
+    on_slow.drained().await;
+    let mut on_quick = world.connect(&quick.token).await;
+    on_quick.drained().await;
+    let mut from = world.connect(&sender.token).await;
+    // 16 MiB towards a socket that nobody reads: more than any buffer on the way.
+    let text = vec![7; 80 * 1024];
+    for number in 0..SENDS {
+        let to_both = vec![slow.recipient(0, &text), quick.recipient(0, &text)];
+        let results = from.send(number, to_both).await;
+        assert!(results.iter().all(is_accepted));
+    }
+    let mut seen = 0;
+    while seen < u64::from(SENDS) {
+        seen += on_quick.delivered().await.envelopes.len() as u64;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < usize::from(SENDS) {
+        seen.extend(
+            on_slow
+                .delivered()
+                .await
+                .envelopes
+                .iter()
+                .map(|one| one.seq),
+        );
+    }
+    assert!(seen.into_iter().eq(1..=u64::from(SENDS)));
 }

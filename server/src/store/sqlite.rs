@@ -179,11 +179,8 @@ impl Store for SqliteStore {
     async fn expire(&self, now: Timestamp, keep: Retention) -> Result<u64> {
         let today = Day::of(now);
         let before = |days: u64| Day(today.0.saturating_sub(days));
-        let overdue = envelopes::overdue(
-            &mut *self.readers.acquire().await?,
-            before(keep.envelope_days),
-        )
-        .await?;
+        let overdue =
+            envelopes::overdue(&mut *self.readers.acquire().await?, before(keep.envelopes)).await?;
         let mut expired = 0;
         // A transaction a mailbox: others get their turn in between.
         for (mailbox, seq) in overdue {
@@ -192,8 +189,8 @@ impl Store for SqliteStore {
             tx.commit().await?;
         }
         write!(self, tx);
-        sends::forget(&mut tx, before(keep.send_days)).await?;
-        prekeys::forget_taken(&mut tx, before(keep.prekey_id_days)).await?;
+        sends::forget(&mut tx, before(keep.sends)).await?;
+        prekeys::forget_taken(&mut tx, before(keep.prekey_ids)).await?;
         invites::forget(&mut tx, now).await?;
         issuers::forget(&mut tx, now).await?;
         tx.commit().await?;
@@ -209,14 +206,14 @@ impl Store for SqliteStore {
 
     async fn enrol(&self, account: &NewAccount, now: Timestamp) -> Result<Enrolled> {
         write!(self, tx);
-        let (role, used_by, expires_at) = match invites::find(&mut tx, account.invite).await? {
-            Some(invite) => invite,
-            None => return Ok(Enrolled::UnknownInvite),
+        let Some((role, used_by, expires_at)) = invites::find(&mut tx, account.invite).await?
+        else {
+            return Ok(Enrolled::UnknownInvite);
         };
         let stored = accounts::find(&mut tx, account.id, now).await?;
         let same = stored
             .as_ref()
-            .is_some_and(|stored| stored.account_key == account.account_key);
+            .is_some_and(|stored| stored.key == account.account_key);
         match used_by {
             Some(user) if user == account.id && same => return Ok(Enrolled::Again),
             Some(_) => return Ok(Enrolled::InviteUsed),
@@ -509,4 +506,80 @@ fn runs<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 /// Bytes of a column as an array.
 fn array<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N]> {
     bytes.try_into().map_err(|_| StoreError::Corrupt(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::suite::store_suite;
+    use super::*;
+
+    async fn open() -> (Arc<dyn Store>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Zeroizing::new([1; 32]);
+        let store = SqliteStore::open(&dir.path().join("relay.db"), Some(&key)).await;
+        (Arc::new(store.unwrap()), dir)
+    }
+
+    store_suite!(open());
+
+    #[test]
+    fn runs_cover_everything_once() {
+        for length in [0, 1, 3, 4, 5, 63, 64, 65, 200, 341] {
+            let rows: Vec<usize> = (0..length).collect();
+            let joined: Vec<usize> = runs(&rows).flatten().copied().collect();
+            assert_eq!(joined, rows);
+            assert!(runs(&rows).all(|run| [64, 16, 4, 1].contains(&run.len())));
+        }
+    }
+
+    #[tokio::test]
+    async fn pragmas_are_in_force() {
+        let (_, dir) = open().await;
+        let key = Zeroizing::new([1; 32]);
+        let store = SqliteStore::open(&dir.path().join("relay.db"), Some(&key)).await;
+        let store = store.unwrap();
+        let mut writer = store.writer.lock().await;
+        for (pragma, value) in [
+            ("PRAGMA synchronous", 2),
+            ("PRAGMA secure_delete", 1),
+            ("PRAGMA temp_store", 2),
+            ("PRAGMA foreign_keys", 1),
+        ] {
+            let found: i64 = sqlx::query_scalar(pragma)
+                .fetch_one(&mut *writer)
+                .await
+                .unwrap();
+            assert_eq!(found, value, "{pragma}");
+        }
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *writer)
+            .await
+            .unwrap();
+        assert_eq!(journal, "wal");
+        let mut reader = store.readers.acquire().await.unwrap();
+        let written = sqlx::query("DELETE FROM meta").execute(&mut *reader).await;
+        assert!(written.is_err(), "readers must not write");
+    }
+
+    #[tokio::test]
+    async fn an_altered_schema_is_refused() {
+        let (store, dir) = open().await;
+        drop(store);
+        let key = Zeroizing::new([1; 32]);
+        let path = dir.path().join("relay.db");
+        {
+            let store = SqliteStore::open(&path, Some(&key)).await.unwrap();
+            let mut writer = store.writer.lock().await;
+            sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00'")
+                .execute(&mut *writer)
+                .await
+                .unwrap();
+        }
+        let opened = SqliteStore::open(&path, Some(&key)).await;
+        assert!(matches!(opened, Err(OpenError::Schema(_))));
+        let opened = SqliteStore::open(&path, Some(&Zeroizing::new([2; 32]))).await;
+        assert!(matches!(opened, Err(OpenError::Open { .. })));
+    }
 }

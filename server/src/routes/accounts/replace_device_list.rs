@@ -51,8 +51,8 @@ async fn handle(
         .account(id, now)
         .await?
         .ok_or_else(no_such_account)?;
-    let account_key = VerifyingKey::from_bytes(&stored.account_key)
-        .map_err(|_| StoreError::Corrupt("accounts"))?;
+    let account_key =
+        VerifyingKey::from_bytes(&stored.key).map_err(|_| StoreError::Corrupt("accounts"))?;
     let deployment = app.directory.anchor().deployment();
     let offered =
         VerifiedDeviceList::verify(&message, id, &account_key, deployment).map_err(refused)?;

@@ -70,7 +70,7 @@ async fn certify(
         .account(account, now)
         .await?
         .ok_or_else(no_such_account)?;
-    if certificate.account_key().as_bytes() != &stored.account_key {
+    if certificate.account_key().as_bytes() != &stored.key {
         return Err(Refusal::new(
             ProblemKind::Conflict,
             "the certificate names another account key than the account enrolled with",

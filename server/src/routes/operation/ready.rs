@@ -33,12 +33,13 @@ async fn handle(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
             "the relay goes down",
         ));
     }
-    match app.writable.check(app.store.as_ref(), PATIENCE).await {
-        true => Ok("ready\n"),
-        false => Err(Refusal::new(
+    if app.writable.check(app.store.as_ref(), PATIENCE).await {
+        Ok("ready\n")
+    } else {
+        Err(Refusal::new(
             ProblemKind::Unavailable,
             "the database does not take writes; is the disk full?",
-        )),
+        ))
     }
 }
 

@@ -213,7 +213,7 @@ pub(super) fn standing_status(
 fn parse(row: &SqliteRow, now: Timestamp) -> Result<Account> {
     Ok(Account {
         id: AccountId::from(array(row.try_get(0)?, "accounts")?),
-        account_key: array(row.try_get(1)?, "accounts")?,
+        key: array(row.try_get(1)?, "accounts")?,
         status: standing_status(row.try_get(2)?, row.try_get(3)?, now)?,
         access_key_sha256: array(row.try_get(4)?, "accounts")?,
         device_list: row.try_get(5)?,

@@ -139,11 +139,11 @@ pub(super) async fn recipients(
         query.push(") ORDER BY a.id, d.device");
         for row in query.build().fetch_all(&mut *connection).await? {
             let account = AccountId::from(array(row.try_get(0)?, "accounts")?);
-            let status: i32 = row.try_get(1)?;
+            let account_status: i32 = row.try_get(1)?;
             if states.last().is_none_or(|last| last.account != account) {
                 states.push(RecipientState {
                     account,
-                    active: status == AccountStatus::Active as i32,
+                    active: account_status == AccountStatus::Active as i32,
                     devices: Vec::new(),
                 });
             }

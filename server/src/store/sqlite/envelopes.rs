@@ -86,14 +86,12 @@ pub(super) async fn after(
     .await?;
     let mut last = None;
     let mut bytes = 0;
-    let mut count = 0;
-    for row in &sizes {
+    for (count, row) in (0..).zip(&sizes) {
         bytes += unsigned(row.try_get(1)?);
         if last.is_some() && (bytes > max.bytes || count == max.envelopes) {
             break;
         }
         last = Some(row.try_get::<i64, _>(0)?);
-        count += 1;
     }
     let Some(last) = last else {
         return Ok((newest, Vec::new(), false));
