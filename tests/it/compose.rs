@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 use serde_yaml_ng::Value;
+use wardline_e2e::process::{binary, succeed};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -182,5 +184,51 @@ fn the_dockerfile_has_every_target_and_ends_without_rights() -> anyhow::Result<(
             assert!(!line.contains(":latest"), "{line}");
         }
     }
+    Ok(())
+}
+
+/// A configuration of `deploy/docker` with the containers' paths led to a folder here.
+fn here(file: &str, folder: &Path, replacements: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
+    let mut text = fs::read_to_string(root().join("deploy/docker").join(file))?;
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{file} has no {from}");
+        text = text.replace(from, &folder.join(to).display().to_string());
+    }
+    let path = folder.join(file);
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+#[test]
+fn the_relays_configuration_is_one() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let made = succeed(
+        Command::new(binary("wardline-relay")?)
+            .args(["init", "--listen", "0.0.0.0:8443", "--tls-name", "relay"])
+            .args(["--deployment-id", "00112233445566778899aabbccddeeff"])
+            .args(["--root-key", key, "--dir"])
+            .arg(folder.path().join("new")),
+    )?;
+    assert!(made.contains("relay key for invites"), "{made}");
+    fs::write(
+        folder.path().join("deployment.toml"),
+        format!("deployment_id = \"00112233445566778899aabbccddeeff\"\nroot_key = \"{key}\"\n"),
+    )?;
+    let config = here(
+        "relay.toml",
+        folder.path(),
+        &[
+            ("/etc/wardline/deployment.toml", "deployment.toml"),
+            ("/run/secrets/relay-database-key", "new/database.key"),
+            ("/run/secrets/relay-tls-certificate", "new/tls.crt"),
+            ("/run/secrets/relay-tls-key", "new/tls.key"),
+        ],
+    )?;
+    succeed(
+        Command::new(binary("wardline-relay")?)
+            .args(["config", "check", "--config"])
+            .arg(config),
+    )?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod bad_input_at_people;
 mod compose;
 mod joining;
 mod kill;
