@@ -16,5 +16,6 @@ mod kill;
 //mod hostile_directory;
 //mod hostile_membership;
 //mod hostile_retry;
+mod relay_promises;
 mod relay_sees_only_ciphertext;
 //mod restored_database;
