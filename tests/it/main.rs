@@ -16,6 +16,7 @@ mod kill;
 //mod hostile_directory;
 //mod hostile_membership;
 //mod hostile_retry;
+mod pinned_tls;
 mod relay_promises;
 mod relay_sees_only_ciphertext;
 //mod restored_database;

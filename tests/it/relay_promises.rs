@@ -97,7 +97,9 @@ async fn accepted(socket: &mut Socket, send: proto::Send) -> bool {
             _ => None,
         })
         .await;
-    let result = result.ok().and_then(|result| result.results.into_iter().next());
+    let result = result
+        .ok()
+        .and_then(|result| result.results.into_iter().next());
     matches!(
         result.and_then(|result| result.result),
         Some(recipient_result::Result::Accepted(_))
@@ -179,7 +181,10 @@ async fn a_one_time_prekey_is_given_once_whatever_the_hurry() -> anyhow::Result<
     let mut without = 0;
     for fetch in fetches.collect::<Vec<_>>() {
         let bundle = fetch.await??.bundles.into_iter().next().context("empty")?;
-        assert_eq!(bundle.kyber_is_last_resort, bundle.one_time_prekey.is_none());
+        assert_eq!(
+            bundle.kyber_is_last_resort,
+            bundle.one_time_prekey.is_none()
+        );
         match bundle.one_time_prekey {
             Some(key) => given.push(key.id),
             None => without += 1,
@@ -213,7 +218,10 @@ async fn lists_that_do_not_follow_are_refused() -> anyhow::Result<()> {
     let mut forged = owner.sign_list(&[1, 2])?;
     forged.signature[5] ^= 1;
     let kind = owner.put_list(&forged).await?.problem_kind()?;
-    assert!(matches!(kind, ProblemKind::Invalid | ProblemKind::Forbidden));
+    assert!(matches!(
+        kind,
+        ProblemKind::Invalid | ProblemKind::Forbidden
+    ));
     // The stored one again is no change, and no error.
     assert_eq!(owner.put_list(&newest).await?.status, 204);
     clinic.check_no_panic()

@@ -17,7 +17,7 @@ pub struct Authority {
     folder: PathBuf,
     passphrase: PathBuf,
     log: PathBuf,
-    relay_url: String,
+    relay: Vec<String>,
     desk: Option<Process>,
 }
 
@@ -33,7 +33,7 @@ impl Authority {
             folder: folder.join("issuer"),
             passphrase: folder.join("root.passphrase"),
             log: log.to_path_buf(),
-            relay_url: String::new(),
+            relay: Vec::new(),
             desk: None,
         };
         fs::write(&authority.passphrase, "several words for a test\n")?;
@@ -58,12 +58,22 @@ impl Authority {
         &self.folder
     }
 
-    /// Has the root sign an issuer that works with the relay at `relay_url`.
+    /// Has the root sign an issuer that works with the relay at `relay_url`,
+    /// whose TLS key has the hash `tls_key` if it has one.
     ///
     /// # Errors
     /// When the command fails.
-    pub fn new_issuer(&mut self, roles: &[Role], relay_url: &str) -> anyhow::Result<()> {
-        relay_url.clone_into(&mut self.relay_url);
+    pub fn new_issuer(
+        &mut self,
+        roles: &[Role],
+        relay_url: &str,
+        tls_key: Option<&str>,
+    ) -> anyhow::Result<()> {
+        self.relay = vec!["--relay-url".to_owned(), relay_url.to_owned()];
+        if let Some(key) = tls_key {
+            self.relay
+                .extend(["--relay-key".to_owned(), key.to_owned()]);
+        }
         let roles: Vec<&str> = roles.iter().map(|role| role_name(*role)).collect();
         succeed(
             self.command()?
@@ -87,7 +97,7 @@ impl Authority {
         command
             .args(["--json", "serve", "--poll-seconds", "0.1", "--dir"])
             .arg(&self.folder)
-            .args(["--relay-url", &self.relay_url]);
+            .args(&self.relay);
         let mut desk = Process::start("wardline-authority", &mut command, &self.log)?;
         desk.wait_for("its first round", from, |log| {
             log.contains("{\"ready\":true}").then_some(())
@@ -105,7 +115,7 @@ impl Authority {
         command
             .args(["invite", "--role", role_name(role), "--dir"])
             .arg(&self.folder)
-            .args(["--relay-url", &self.relay_url]);
+            .args(&self.relay);
         if let Some((handle, display_name)) = name {
             command.args(["--handle", handle, "--name", display_name]);
         }
@@ -126,7 +136,8 @@ impl Authority {
             self.command()?
                 .args(["revoke", "--reason", "a test", "--account"])
                 .arg(account.to_string())
-                .args(["--relay-url", &self.relay_url, "--dir"])
+                .args(&self.relay)
+                .arg("--dir")
                 .arg(&self.folder),
         )?;
         Ok(())

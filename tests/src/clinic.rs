@@ -29,6 +29,7 @@ pub struct Builder {
     relay_config: String,
     issuer_roles: Vec<Role>,
     is_direct: bool,
+    has_tls: bool,
 }
 
 impl Builder {
@@ -53,6 +54,13 @@ impl Builder {
         self
     }
 
+    /// The relay speaks TLS, and nobody is in between.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.has_tls = true;
+        self.direct()
+    }
+
     /// Starts everything.
     ///
     /// # Errors
@@ -67,6 +75,9 @@ impl Builder {
             &authority.deployment_file(),
             &self.relay_config,
         )?;
+        if self.has_tls {
+            relay.prepare_tls()?;
+        }
         relay.start()?;
         let hostile = HostileRelay::start(&relay.url()).await?;
         let url = if self.is_direct {
@@ -74,7 +85,7 @@ impl Builder {
         } else {
             hostile.url()
         };
-        authority.new_issuer(&self.issuer_roles, &url)?;
+        authority.new_issuer(&self.issuer_roles, &url, relay.tls_key())?;
         authority.serve()?;
         let anchor = authority.anchor()?;
         Ok(Clinic {
@@ -117,6 +128,7 @@ impl Clinic {
             relay_config: String::new(),
             issuer_roles: ALL_ROLES.to_vec(),
             is_direct: false,
+            has_tls: false,
         }
     }
 

@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Row as _};
 
-use crate::process::{Process, binary};
+use crate::process::{Process, binary, succeed};
 
 /// A relay that runs, in a folder of its own.
 pub struct Relay {
     folder: PathBuf,
     log: PathBuf,
     url: String,
+    tls_key: Option<String>,
     process: Option<Process>,
 }
 
@@ -47,17 +48,52 @@ impl Relay {
             folder: folder.to_path_buf(),
             log: log.to_path_buf(),
             url: String::new(),
+            tls_key: None,
             process: None,
         };
-        // Tables of `extra` follow ours; the tests' own rates are no flood.
+        fs::copy(deployment_file, relay.folder.join("deployment.toml"))?;
         let config = format!(
             "listen = \"127.0.0.1:0\"\n\
-             deployment_file = \"{}\"\n\
-             [database]\npath = \"{DATA}/relay.db\"\nkey_file = \"{KEY}\"\n{extra}",
-            deployment_file.display()
+             deployment_file = \"deployment.toml\"\n\
+             [database]\npath = \"{DATA}/relay.db\"\nkey_file = \"{KEY}\"\n{extra}"
         );
         fs::write(relay.folder.join(CONFIG), config)?;
         Ok(relay)
+    }
+
+    /// The same with TLS, and keys that `wardline-relay init` makes; nothing runs
+    /// yet. Called again it makes new ones, as an impostor does.
+    ///
+    /// # Errors
+    /// When the command fails or files cannot be written.
+    pub fn prepare_tls(&mut self) -> anyhow::Result<()> {
+        let new = tempfile::tempdir_in(&self.folder)?;
+        let deployment = self.folder.join("deployment.toml");
+        let output = succeed(
+            Command::new(binary("wardline-relay")?)
+                .args(["init", "--json", "--dir"])
+                .arg(new.path())
+                .arg("--deployment-file")
+                .arg(&deployment),
+        )?;
+        let report: serde_json::Value = serde_json::from_str(&output)?;
+        let key = report.get("relay_key_sha256").and_then(|key| key.as_str());
+        self.tls_key = Some(key.context("no key in the report")?.to_owned());
+        for file in ["tls.crt", "tls.key"] {
+            fs::copy(new.path().join(file), self.folder.join(file))?;
+        }
+        let path = self.folder.join(CONFIG);
+        let config = fs::read_to_string(&path)?;
+        if !config.contains("[tls]") {
+            let tls = "\n[tls]\ncertificate_file = \"tls.crt\"\nkey_file = \"tls.key\"\n";
+            fs::write(path, config + tls)?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of its TLS key, in hexadecimal, if it has one.
+    pub fn tls_key(&self) -> Option<&str> {
+        self.tls_key.as_deref()
     }
 
     /// Starts it. The port that it takes the first time is its port from then on.
@@ -73,7 +109,12 @@ impl Relay {
             .arg(self.folder.join(CONFIG));
         let mut process = Process::start("wardline-relay", &mut command, &self.log)?;
         let address = process.wait_for("listening", from, listening_on)?;
-        self.url = format!("http://{address}");
+        let scheme = if self.tls_key.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        self.url = format!("{scheme}://{address}");
         self.process = Some(process);
         self.pin_port(&address)
     }
@@ -85,7 +126,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Where it listens: `http://127.0.0.1:PORT`, or `https://…` with TLS.
     pub fn url(&self) -> String {
         self.url.clone()
     }
@@ -235,7 +276,7 @@ fn listening_on(log: &str) -> Option<String> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         let url = line.get("url")?.as_str()?;
         let is_it = line.get("event")?.as_str()? == "listening";
-        is_it.then(|| url.strip_prefix("http://").map(str::to_owned))?
+        is_it.then(|| url.split_once("://").map(|(_, address)| address.to_owned()))?
     })
 }
 
