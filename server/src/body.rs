@@ -1,11 +1,12 @@
 //! Protobuf bodies: in by extractor, out by reply.
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use prost::Message;
 use wardline_wire::limits::MAX_BODY_BYTES;
 use wardline_wire::problem::ProblemKind;
@@ -14,6 +15,9 @@ use crate::problem::Refusal;
 
 /// The media type of every request and reply.
 pub(crate) const PROTOBUF: &str = "application/x-protobuf";
+
+/// How much of a body over the limit is read on.
+const MAX_DROPPED_BYTES: usize = 4 * 1024 * 1024;
 
 /// A decoded request body, with the bytes it came from.
 pub(crate) struct Proto<T> {
@@ -31,26 +35,14 @@ impl<T: Message + Default, S: Sync> FromRequest<S> for Proto<T> {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
             .map(str::trim);
-        if !media_type.is_some_and(|name| name.eq_ignore_ascii_case(PROTOBUF)) {
+        let is_protobuf = media_type.is_some_and(|name| name.eq_ignore_ascii_case(PROTOBUF));
+        let bytes = read(request.into_body()).await?;
+        if !is_protobuf {
             return Err(Refusal::new(
                 ProblemKind::UnsupportedMediaType,
                 "send the body as application/x-protobuf",
             ));
         }
-        let bytes = Limited::new(request.into_body(), MAX_BODY_BYTES)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.downcast_ref::<LengthLimitError>().is_some() {
-                    Refusal::new(
-                        ProblemKind::TooLarge,
-                        format!("a body has at most {MAX_BODY_BYTES} bytes"),
-                    )
-                } else {
-                    Refusal::new(ProblemKind::Malformed, "the body broke off; send it again")
-                }
-            })?
-            .to_bytes();
         let message = T::decode(bytes.clone()).map_err(|_| {
             Refusal::new(
                 ProblemKind::Malformed,
@@ -58,6 +50,35 @@ impl<T: Message + Default, S: Sync> FromRequest<S> for Proto<T> {
             )
         })?;
         Ok(Self { message, bytes })
+    }
+}
+
+/// The whole body. One over the limit is read on for a while and dropped: a client
+/// that is still writing would otherwise find the connection gone, and no answer.
+async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+    let mut kept = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Refusal::new(ProblemKind::Malformed, "the body broke off; send it again")
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length <= MAX_BODY_BYTES {
+            kept.extend_from_slice(&data);
+        } else if length > MAX_BODY_BYTES + MAX_DROPPED_BYTES {
+            break;
+        }
+    }
+    if length <= MAX_BODY_BYTES {
+        Ok(kept.freeze())
+    } else {
+        Err(Refusal::new(
+            ProblemKind::TooLarge,
+            format!("a body has at most {MAX_BODY_BYTES} bytes"),
+        ))
     }
 }
 

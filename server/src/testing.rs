@@ -845,6 +845,11 @@ impl Client {
         }
     }
 
+    /// Reads until the socket ends.
+    pub(crate) async fn try_next_for_ever(&mut self) {
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+
     /// The next error frame, past other frames.
     pub(crate) async fn error(&mut self) -> wardline_wire::proto::Error {
         loop {

@@ -836,3 +836,53 @@ async fn a_device_that_does_not_read_holds_up_nobody_and_loses_nothing() {
     }
     assert!(seen.into_iter().eq(1..=u64::from(SENDS)));
 }
+
+#[tokio::test]
+async fn frames_with_any_byte_altered_are_answered_one_way_or_the_other() {
+    let world = World::new().await;
+    let (sender, recipient) = two_people(&world).await;
+    world.upload(&sender.token, 1, 30).await;
+    let mut from = world.connect(&sender.token).await;
+    from.drained().await;
+    let good = ClientFrame {
+        frame: Some(send(1, vec![recipient.recipient(0, b"a ciphertext")])),
+    }
+    .encode_to_vec();
+    // But for the first byte, which makes another kind of frame of it.
+    for at in 1..good.len() {
+        for bit in [1, 0x10, 0x80] {
+            let mut altered = good.clone();
+            altered[at] ^= bit;
+            from.send_bytes(altered).await;
+            match from.next().await {
+                server_frame::Frame::SendResult(_) => {}
+                server_frame::Frame::Error(error) => assert!(!error.closing, "{}", error.detail),
+                _ => panic!("another frame for byte {at}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_went_silent_is_let_go() {
+    let world = World::with(|config| config.limits.ping_seconds = 1).await;
+    let (silent, lively) = two_people(&world).await;
+    let mut on_silent = world.connect(&silent.token).await;
+    on_silent.drained().await;
+    let mut on_lively = world.connect(&lively.token).await;
+    // Pings are answered by whoever reads; one of the two stops reading.
+    let reading = tokio::spawn(async move { on_lively.try_next_for_ever().await });
+    eventually(async || {
+        let open = world.app.hub.all();
+        !open
+            .iter()
+            .any(|socket| socket.address == silent.address(1))
+    })
+    .await;
+    let open = world.app.hub.all();
+    assert!(
+        open.iter()
+            .any(|socket| socket.address == lively.address(1))
+    );
+    reading.abort();
+}
