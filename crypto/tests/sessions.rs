@@ -600,6 +600,7 @@ fn an_archived_session_still_reads_and_comes_back() {
     assert!(!bob.record.has_usable_current(NOW));
     assert!(!bob.record.is_empty());
     bob.reads(&alice, &late, "late");
+    assert_eq!(bob.record.archived_len(), 0, "moved, not copied");
     let sent = bob.send(&alice, "back again");
     alice.reads(&bob, &sent, "back again");
 }
@@ -962,4 +963,55 @@ fn nothing_secret_is_printed() {
     );
     assert!(format!("{:?}", bob.signed).contains("PrivateKey(..)"));
     assert!(format!("{:?}", bob.kyber).contains("kem::KeyPair(..)"));
+}
+
+#[test]
+fn a_known_session_is_not_reopened_under_another_identity() {
+    let (mut alice, mut bob) = alice_and_bob();
+    alice.initiate(&bob);
+    let first = alice.send(&bob, "first");
+    let mut second = alice.send(&bob, "second");
+    bob.reads(&alice, &first, "first");
+    let message = PreKeyMessage::decode(&second.bytes).unwrap();
+    let identity = *message.identity().as_bytes();
+    let at = second
+        .bytes
+        .windows(33)
+        .position(|window| window == identity)
+        .unwrap();
+    let mallory = Device::new(3, "mallory", 1);
+    second.bytes[at..at + 33].copy_from_slice(mallory.identity().as_bytes());
+    assert_eq!(
+        bob.receive_from(&alice.local.address, Trust::FirstUse, &second),
+        Err(DecryptError::Invalid(InvalidMessage::Identity))
+    );
+}
+
+#[test]
+fn an_archived_session_keeps_no_handshake() {
+    let (mut alice, bob) = alice_and_bob();
+    alice.initiate(&bob);
+    let pending = alice.record.encode().len();
+    alice.record.archive_current();
+    assert!(alice.record.encode().len() < pending - 1569);
+}
+
+#[test]
+fn the_window_of_2000_spans_several_gaps() {
+    let (mut alice, mut bob) = established();
+    let sent: Vec<_> = (0..=3002)
+        .map(|n| alice.send(&bob, &n.to_string()))
+        .collect();
+    // 1,501 are passed over, then 1,500 more.
+    bob.reads(&alice, &sent[1501], "1501");
+    let one_gap = bob.record.encode().len();
+    bob.reads(&alice, &sent[3002], "3002");
+    assert!(bob.record.encode().len() < one_gap + 2 * 36 * 500);
+    // Counting both gaps, 0 to 1,000 are too many.
+    let too_old = bob.receive(&alice, &sent[1000]);
+    assert!(
+        matches!(too_old, Err(DecryptError::Duplicated { .. })),
+        "{too_old:?}"
+    );
+    bob.reads(&alice, &sent[1002], "1002");
 }
