@@ -3,6 +3,15 @@
 use std::error::Error;
 use std::path::Path;
 
+/// Enumerations: numbers without a person behind them.
+const PRINTABLE: [&str; 5] = [
+    "ReceiptKind",
+    "MembershipRole",
+    "AiBackend",
+    "AiClass",
+    "ContactOrigin",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new("proto");
     let wire = Path::new("../wire/proto");
@@ -16,8 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, [root, wire])?;
     let mut config = prost_build::Config::new();
     // All of this is content, membership or keys: none of it prints.
+    config.skip_debug(["."]);
+    for name in PRINTABLE {
+        config.type_attribute(format!(".wardline.client.v1.{name}"), "#[derive(Debug)]");
+    }
     config
-        .skip_debug(["."])
         // What is signed and what the directory says is wire's; its crate has the types.
         .extern_path(".wardline.wire.v1", "::wardline_wire::proto")
         .compile_fds(descriptors)?;

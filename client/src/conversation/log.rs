@@ -466,7 +466,11 @@ impl Log {
         let mut after = Membership::clone(&view);
         after.apply(fields, generation);
         let after = Arc::new(after);
-        let on_all_heads = parents.len() == self.heads.len();
+        let on_all_heads = parents.len() == self.heads.len()
+            && fields
+                .parents
+                .iter()
+                .all(|parent| self.heads.contains(parent));
         let parent_hashes = fields.parents.clone();
         let understood = fields.kind != OperationKind::Unknown;
         self.entries.push(Entry {

@@ -67,7 +67,9 @@ impl Person {
         let list = DeviceList {
             account_id: self.account.to_vec(),
             version: previous.map_or(1, |list| list.version() + 1),
-            prev_hash: previous.map(|list| list.hash().to_vec()).unwrap_or_default(),
+            prev_hash: previous
+                .map(|list| list.hash().to_vec())
+                .unwrap_or_default(),
             issued_at_ms: NOW.as_millis(),
             expires_at_ms: NOW.plus_millis(1000).as_millis(),
             devices: devices.iter().map(device).collect(),

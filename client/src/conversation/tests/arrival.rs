@@ -52,7 +52,9 @@ fn kind(step: Step, people: &[Person]) -> OperationKind {
 
 /// Plays a history; everything that anybody signed, with the first operation.
 fn play(steps: &[Step]) -> (VerifiedOperation, Vec<VerifiedOperation>, Vec<Person>) {
-    let people: Vec<_> = (1..=PEOPLE).map(|seed| Person::new(u8::try_from(seed).unwrap())).collect();
+    let people: Vec<_> = (1..=PEOPLE)
+        .map(|seed| Person::new(u8::try_from(seed).unwrap()))
+        .collect();
     let create = people[0].with_author(1, |author| {
         author
             .create(
@@ -87,7 +89,13 @@ fn play(steps: &[Step]) -> (VerifiedOperation, Vec<VerifiedOperation>, Vec<Perso
         older[step.who] = logs[step.who].clone();
         log.insert(operation.clone(), Standing::Current);
         sync(&log, &mut logs[step.who]);
-        all.push(operation);
+        // From the same old state the same words are the same operation.
+        if all
+            .iter()
+            .all(|known: &VerifiedOperation| known.hash() != operation.hash())
+        {
+            all.push(operation);
+        }
     }
     (create, all, people)
 }
@@ -217,7 +225,8 @@ proptest! {
         prop_assume!(log.membership().is_owner(alice.account));
         prop_assume!(log.membership().contains(bob.account));
         let mut dark = log.clone();
-        accept_any(&mut log, &alice.tries(&log, remove(bob)).unwrap());
+        let removal = alice.tries(&log, remove(bob)).unwrap();
+        accept_any(&mut log, &removal);
         let expected = log.membership().clone();
         for step in attempts {
             if let Ok(operation) = bob.tries(&dark, kind(step, &people)) {

@@ -196,9 +196,7 @@ fn a_device_that_signs_two_truths_is_shown() {
 
 #[test]
 fn numbers_follow_from_what_the_device_knew() {
-    let Ward {
-        alice, mut log, ..
-    } = ward();
+    let Ward { alice, mut log, .. } = ward();
     for found in [1, 3, u64::MAX] {
         let wrong = alice.forges(&log, found, OperationKind::AiOff);
         let expected = if found > MAX_DEVICE_OPERATIONS {
@@ -594,10 +592,7 @@ fn a_late_operation_of_a_removed_device_waits_for_a_member_to_vouch() {
 #[test]
 fn what_is_held_stays_when_its_device_goes() {
     let Ward {
-        bob,
-        dora,
-        mut log,
-        ..
+        bob, dora, mut log, ..
     } = ward();
     let operation = bob.does(&mut log, add(&dora));
     // The same operation comes again after the device was taken off its list.
@@ -644,10 +639,7 @@ fn another_beginning_is_another_conversation() {
     let mut fake_log = Log::begin(fake.clone()).unwrap();
     assert_eq!(refusal(&mut log, &fake), Refusal::OtherConversation);
     let foreign = bob.does(&mut fake_log, OperationKind::AiOff);
-    assert_eq!(
-        log.insert(foreign, Standing::Current),
-        Insertion::MissingParents(fake_log.operation(&fake.hash()).map(|f| f.hash()).into_iter().collect())
-    );
+    assert_eq!(refusal(&mut log, &foreign), Refusal::LeansOnRefused);
     // With parents of this log and the name of the other.
     let mixed = alice.with_author(1, |author| {
         author
@@ -661,10 +653,7 @@ fn another_beginning_is_another_conversation() {
             .unwrap()
     });
     assert_eq!(refusal(&mut log, &mixed), Refusal::OtherConversation);
-    assert!(matches!(
-        Log::begin(mixed),
-        Err(Refusal::NotACreate)
-    ));
+    assert!(matches!(Log::begin(mixed), Err(Refusal::NotACreate)));
     // Whoever pins another key for itself than it signs with begins nothing.
     let mut other_key = alice.clone();
     other_key.account_key = SigningKey::from_bytes(&[77; 32]);

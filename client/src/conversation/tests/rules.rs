@@ -42,7 +42,10 @@ fn owners_manage() {
     bob.does(&mut log, add(&dora));
     bob.does(&mut log, promote(&carol));
     alice.does(&mut log, OperationKind::SetTimer(3600));
-    alice.does(&mut log, OperationKind::SetTitle(Some(PayloadHash::from([9; 32]))));
+    alice.does(
+        &mut log,
+        OperationKind::SetTitle(Some(PayloadHash::from([9; 32]))),
+    );
     alice.does(&mut log, remove(&bob));
     let now = log.membership();
     assert_eq!(now.owners(), [alice.account, carol.account]);
@@ -259,9 +262,7 @@ fn messages_are_judged_where_they_were_written() {
 
 #[test]
 fn a_thousand_operations_are_taken_in_as_they_come() {
-    let Ward {
-        alice, mut log, ..
-    } = ward();
+    let Ward { alice, mut log, .. } = ward();
     for round in 0..500 {
         alice.does(&mut log, OperationKind::SetTimer(round));
         alice.does(&mut log, OperationKind::AiOff);
