@@ -24,6 +24,7 @@ use crate::hub::{Ending, Hub};
 use crate::mailbox::Mailbox;
 use crate::mailbox::plan::Caps;
 use crate::rate_limit::RateLimits;
+use crate::serve::Tls;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Retention, Store, StoreError};
 use crate::{entropy, router, serve, telemetry};
@@ -250,7 +251,7 @@ impl Writable {
 /// A running relay.
 pub struct Relay {
     app: Arc<App>,
-    database: Arc<SqliteStore>,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     url: String,
     metrics_address: Option<SocketAddr>,
@@ -271,15 +272,15 @@ impl Relay {
             .tls
             .as_ref()
             .map(|tls| {
-                serve::tls_acceptor(
-                    &config.resolve(&tls.certificate_file),
-                    &config.resolve(&tls.key_file),
+                Tls::load(
+                    config.resolve(&tls.certificate_file),
+                    config.resolve(&tls.key_file),
                 )
             })
             .transpose()
-            .map_err(StartError::Tls)?;
-        let database = Arc::new(open(&config).await?);
-        let store: Arc<dyn Store> = Arc::<SqliteStore>::clone(&database);
+            .map_err(StartError::Tls)?
+            .map(Arc::new);
+        let store: Arc<dyn Store> = Arc::new(open(&config).await?);
         let listener = listen(config.listen).await?;
         let address = local_address(&listener, config.listen)?;
         let metrics_listener = match config.metrics_listen {
@@ -296,7 +297,7 @@ impl Relay {
             tokio::spawn(Arc::clone(&app).keep_house(stopping.clone())),
             tokio::spawn(serve::serve(
                 listener,
-                tls,
+                tls.clone(),
                 router::build(&app, with_metrics),
                 Arc::clone(&slots),
                 app.config.limits.trust_forwarded_for,
@@ -318,7 +319,7 @@ impl Relay {
         Ok(Self {
             url: format!("{scheme}://{address}"),
             app,
-            database,
+            tls,
             address,
             metrics_address,
             slots,
@@ -343,6 +344,17 @@ impl Relay {
         self.metrics_address
     }
 
+    /// Reads certificate and key again, as after a renewal. Open connections stay.
+    ///
+    /// # Errors
+    /// [`StartError::Tls`]; what was in use stays in use.
+    pub fn reload_tls(&self) -> Result<(), StartError> {
+        match &self.tls {
+            Some(tls) => tls.reload().map_err(StartError::Tls),
+            None => Ok(()),
+        }
+    }
+
     /// Stops: sockets are told, requests finish, what is queued is stored.
     pub async fn stop(self) {
         self.app.stopping.store(true, Ordering::Relaxed);
@@ -358,7 +370,7 @@ impl Relay {
         for task in self.tasks {
             let _ = task.await;
         }
-        self.database.close().await;
+        self.app.store.close().await;
     }
 }
 

@@ -109,6 +109,11 @@ impl Mailbox {
         let _ = self.jobs.send(Job::Acknowledge(ack)).await;
     }
 
+    /// Whether anybody writes.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.jobs.is_closed()
+    }
+
     /// Lets the writer finish what is queued and end.
     pub(crate) async fn stop(&self) {
         let _ = self.jobs.send(Job::Stop).await;

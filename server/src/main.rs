@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     /// Write a first configuration, with a database key and a TLS key.
     Init(InitArgs),
-    /// Run the relay.
+    /// Run the relay. SIGTERM stops it, SIGHUP has it read its certificate again.
     Serve {
         /// The configuration file.
         #[arg(long)]
@@ -158,6 +158,7 @@ async fn serve(config: Config, port_file: Option<&Path>) -> anyhow::Result<()> {
     // Before anyone can know the port: a signal that comes early must count.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let relay = Relay::start(config, Arc::new(SystemClock)).await?;
     if let Some(path) = port_file {
         write_port(path, relay.address().port())
@@ -171,9 +172,15 @@ async fn serve(config: Config, port_file: Option<&Path>) -> anyhow::Result<()> {
         );
     }
     print(&line.to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => match relay.reload_tls() {
+                Ok(()) => tracing::info!("certificate and key were read again"),
+                Err(error) => tracing::error!(%error, "the old certificate stays in use"),
+            },
+        }
     }
     tracing::info!("going down");
     relay.stop().await;

@@ -1,8 +1,8 @@
 //! Connections: accepting, TLS, HTTP/1.1, and bounds on what a peer can hold open.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,7 +41,7 @@ pub(crate) struct ConnectionSlot(
 /// operating system's queue.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     slots: Arc<Semaphore>,
     trust_forwarded_for: bool,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
             trust_forwarded_for,
             stop: stop.clone(),
         };
-        tokio::spawn(connection.run(stream, tls.clone()));
+        tokio::spawn(connection.run(stream, tls.as_ref().map(|tls| tls.acceptor())));
     }
 }
 
@@ -162,8 +162,39 @@ fn client_address(peer: SocketAddr, headers: &HeaderMap, trust_forwarded_for: bo
     }
 }
 
-/// TLS 1.2 and 1.3 on *ring* with a certificate chain and its key.
-pub(crate) fn tls_acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+/// TLS 1.2 and 1.3 on *ring*, with a certificate that can be read anew.
+pub(crate) struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: RwLock<TlsAcceptor>,
+}
+
+impl Tls {
+    /// Reads a certificate chain and its key.
+    pub(crate) fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, String> {
+        Ok(Self {
+            current: RwLock::new(acceptor(&certificate, &key)?),
+            certificate,
+            key,
+        })
+    }
+
+    /// Reads both again; on failure the old ones stay in use.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        let fresh = acceptor(&self.certificate, &self.key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
     let chain = read_chain(certificate)?;
     let key = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| format!("{} cannot be read: {error}", key.display()))?;

@@ -294,6 +294,8 @@ pub(crate) trait Store: Send + Sync {
     /// Raises the mailbox epoch, drops one-time prekeys, replaces the token key
     /// and ends every session. Returns the new epoch.
     async fn raise_epoch(&self, now: Timestamp) -> Result<u64>;
+    /// Closes the database. Nothing may be asked of it afterwards.
+    async fn close(&self);
     /// Writes something and takes it back.
     async fn check_writable(&self) -> Result<()>;
     /// Drops what has outlived its days. Returns how many envelopes expired.

@@ -101,9 +101,9 @@ impl Running {
         }
     }
 
-    fn terminate(&self) {
+    fn signal(&self, signal: &str) {
         let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());
@@ -147,7 +147,7 @@ fn from_nothing_to_a_healthy_relay_and_down() {
     let port = running.port.to_string();
     let healthy = relay(&["healthcheck", "--config", path, "--port", &port]);
     assert!(healthy.status.success(), "{}", text(&healthy.stderr));
-    running.terminate();
+    running.signal("-TERM");
     assert!(running.child.wait().unwrap().success());
     let mut rest = String::new();
     running.stdout.read_to_string(&mut rest).unwrap();
@@ -209,6 +209,20 @@ fn the_pinned_key_is_what_the_relay_shows() {
     };
     assert_eq!(status(pin).unwrap(), 200);
     assert!(status([0; 32]).is_err());
+    // Another key, and a word to the relay.
+    let (_other_dir, other, report) = first(&[]);
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::copy(other.with_file_name(name), config.with_file_name(name)).unwrap();
+    }
+    running.signal("-HUP");
+    let mut other_pin = [0; 32];
+    hex::decode_to_slice(report["relay_key_sha256"].as_str().unwrap(), &mut other_pin).unwrap();
+    let reloaded = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        status(other_pin).is_ok()
+    });
+    assert!(reloaded);
+    assert!(status(pin).is_err());
 }
 
 #[test]

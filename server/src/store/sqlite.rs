@@ -114,15 +114,6 @@ impl SqliteStore {
             readers,
         })
     }
-
-    /// Closes the file, so that its log is folded in.
-    pub(crate) async fn close(&self) {
-        self.readers.close().await;
-        let mut writer = self.writer.lock().await;
-        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut *writer)
-            .await;
-    }
 }
 
 fn migrator() -> Migrator {
@@ -167,6 +158,15 @@ impl Store for SqliteStore {
         devices::end_all_sessions(&mut tx).await?;
         tx.commit().await?;
         Ok(epoch)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // Folds the log in; a failure costs the next start a moment.
+        let mut writer = self.writer.lock().await;
+        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut *writer)
+            .await;
     }
 
     async fn check_writable(&self) -> Result<()> {

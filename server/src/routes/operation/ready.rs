@@ -33,7 +33,7 @@ async fn handle(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
             "the relay goes down",
         ));
     }
-    if app.writable.check(app.store.as_ref(), PATIENCE).await {
+    if app.mailbox.is_alive() && app.writable.check(app.store.as_ref(), PATIENCE).await {
         Ok("ready\n")
     } else {
         Err(Refusal::new(
