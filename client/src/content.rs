@@ -265,7 +265,7 @@ impl Content {
             },
             heads: hash_list(&message.heads, MAX_HEADS, "heads")?,
             expires_after_s: message.expires_after_s,
-            escrow: message.escrow.map(EscrowSeal::read).transpose()?,
+            escrow: message.escrow.as_ref().map(EscrowSeal::read).transpose()?,
             kind,
         };
         content.check()?;
@@ -458,7 +458,7 @@ impl fmt::Debug for Kind {
 }
 
 impl EscrowSeal {
-    fn read(seal: proto::EscrowSeal) -> Result<Self, ContentError> {
+    fn read(seal: &proto::EscrowSeal) -> Result<Self, ContentError> {
         Ok(Self {
             policy_hash: PayloadHash::from_slice(&seal.policy_hash).map_err(bad("policy hash"))?,
             seed: check::array(&seal.seed, "escrow seed")?,

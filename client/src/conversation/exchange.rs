@@ -32,23 +32,19 @@ pub fn export(
     for lean in log.leans_on() {
         let named = lean.list.and_then(|list| lists.find(lean.account, list));
         let newest = lists.newest(lean.account, &lean.account_key);
-        let known = evidence
-            .iter_mut()
-            .find(|entry| entry.account == lean.account && entry.account_key == lean.account_key);
-        let entry = match known {
-            Some(entry) => entry,
-            None => {
-                evidence.push(AccountEvidence {
-                    account: lean.account,
-                    account_key: lean.account_key,
-                    certificate: certificate(lean.account),
-                    device_lists: Vec::new(),
-                });
-                match evidence.last_mut() {
-                    Some(entry) => entry,
-                    None => continue,
-                }
-            }
+        let same = |entry: &AccountEvidence| {
+            entry.account == lean.account && entry.account_key == lean.account_key
+        };
+        if !evidence.iter().any(same) {
+            evidence.push(AccountEvidence {
+                account: lean.account,
+                account_key: lean.account_key,
+                certificate: certificate(lean.account),
+                device_lists: Vec::new(),
+            });
+        }
+        let Some(entry) = evidence.iter_mut().find(|entry| same(entry)) else {
+            continue;
         };
         for blob in [named, newest]
             .into_iter()

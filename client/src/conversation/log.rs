@@ -348,12 +348,13 @@ impl Log {
                 if unknown.len() == missing.len() {
                     return Insertion::MissingParents(missing);
                 }
-                return self.refuse(&operation, Refusal::LeansOnRefused);
+                return self.refuse(operation.hash(), Refusal::LeansOnRefused);
             }
         };
-        match self.admit(operation.clone(), parents, standing) {
+        let hash = operation.hash();
+        match self.admit(operation, parents, standing) {
             Ok(fork) => Insertion::Inserted { fork },
-            Err(refusal) => self.refuse(&operation, refusal),
+            Err(refusal) => self.refuse(hash, refusal),
         }
     }
 
@@ -398,14 +399,14 @@ impl Log {
         batch
     }
 
-    fn refuse(&mut self, operation: &VerifiedOperation, refusal: Refusal) -> Insertion {
+    fn refuse(&mut self, operation: PayloadHash, refusal: Refusal) -> Insertion {
         // Being full is a matter of now, the rest is for good.
         let for_good = !matches!(
             refusal,
             Refusal::TooManyOperations | Refusal::TooManyWaiting
         );
         if for_good && self.refused.len() < MAX_REFUSED {
-            self.refused.insert(operation.hash());
+            self.refused.insert(operation);
         }
         Insertion::Refused(refusal)
     }
@@ -473,10 +474,13 @@ impl Log {
                 .all(|parent| self.heads.contains(parent));
         let parent_hashes = fields.parents.clone();
         let understood = fields.kind != OperationKind::Unknown;
+        for parent in &parents {
+            self.views.remove(parent);
+        }
         self.entries.push(Entry {
             operation,
             standing,
-            parents: parents.clone(),
+            parents,
             past,
             generation,
             rank,
@@ -491,9 +495,6 @@ impl Log {
             self.heads.remove(parent);
         }
         self.heads.insert(hash);
-        for parent in &parents {
-            self.views.remove(parent);
-        }
         self.views.insert(place, Arc::clone(&after));
         let was_settled = self.uncounted == 0;
         self.uncounted += usize::from(waits);

@@ -243,7 +243,7 @@ impl Author<'_> {
     ) -> Result<VerifiedOperation, OperationError> {
         let wire = proto::Operation {
             conversation_id: conversation.map(|id| id.to_vec()).unwrap_or_default(),
-            parents: parents.iter().map(PayloadHash::to_vec).collect(),
+            parents: parents.into_iter().map(|hash| hash.to_vec()).collect(),
             author_account_id: self.address.account.to_vec(),
             author_device_id: self.address.device.into(),
             author_list_version: self.list.version,
@@ -378,9 +378,9 @@ impl OperationKind {
         })
     }
 
-    fn write(&self) -> Option<proto::operation::Kind> {
+    fn write(self) -> Option<proto::operation::Kind> {
         use proto::operation::Kind;
-        let title = |hash: &Option<PayloadHash>| hash.map(|hash| hash.to_vec()).unwrap_or_default();
+        let title = |hash: Option<PayloadHash>| hash.map(|hash| hash.to_vec()).unwrap_or_default();
         Some(match self {
             Self::Create {
                 nonce,
@@ -407,7 +407,7 @@ impl OperationKind {
             Self::SetTitle(hash) => Kind::SetTitle(proto::SetTitle {
                 title_hash: title(hash),
             }),
-            Self::SetTimer(seconds) => Kind::SetTimer(proto::SetTimer { seconds: *seconds }),
+            Self::SetTimer(seconds) => Kind::SetTimer(proto::SetTimer { seconds }),
             Self::AiOff => Kind::AiOff(proto::AiOff {}),
             Self::AiOn => Kind::AiOn(proto::AiOn {}),
             Self::Unknown => return None,

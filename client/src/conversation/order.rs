@@ -216,11 +216,11 @@ fn carry_out(
         }
         let fields = entry.fields();
         let verdict = match (&fields.kind, entry.judge(&pass.membership)) {
-            (OperationKind::Create { .. }, _) => Ok(true),
             (OperationKind::Unknown, Ok(_)) => Err(VoidReason::NotUnderstood),
-            (_, Ok(_)) => Ok(true),
-            // Two owners who leave at the same time both leave.
-            (OperationKind::Leave, Err(Refusal::LastOwner)) => Ok(true),
+            // The beginning; and two owners who leave at the same time both leave.
+            (OperationKind::Create { .. }, _)
+            | (_, Ok(_))
+            | (OperationKind::Leave, Err(Refusal::LastOwner)) => Ok(true),
             // Done already by somebody else; it still voids what it is concurrent with.
             (OperationKind::Leave, Err(Refusal::NotAMember))
             | (OperationKind::Remove(_), Err(Refusal::TargetNotAMember))

@@ -63,7 +63,7 @@ impl Person {
                 added_at_ms: NOW.as_millis(),
             }
         };
-        let previous = self.lists.last().map(|known| known.list());
+        let previous = self.lists.last().map(ListEvidence::list);
         let list = DeviceList {
             account_id: self.account.to_vec(),
             version: previous.map_or(1, |list| list.version() + 1),

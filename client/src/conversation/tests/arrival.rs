@@ -162,7 +162,7 @@ proptest! {
             let shuffled = replay(&create, &all, &order(&keys, all.len()), piece, current);
             prop_assert!(outcome(&shuffled) == outcome(&straight));
             prop_assert_eq!(shuffled.heads(), straight.heads());
-            prop_assert_eq!(shuffled.forks().len() > 0, straight.forks().len() > 0);
+            prop_assert_eq!(shuffled.forks().is_empty(), straight.forks().is_empty());
         }
     }
 
@@ -174,7 +174,7 @@ proptest! {
         let (create, all, _) = play(&steps);
         // A fifth of the operations or so come from devices that are off their list.
         let standing = |hash: &PayloadHash| {
-            if (hash.as_bytes()[0] ^ removed) % 5 == 0 {
+            if (hash.as_bytes()[0] ^ removed).is_multiple_of(5) {
                 Standing::Removed
             } else {
                 Standing::Current

@@ -23,6 +23,7 @@ use prost::Message as _;
 use wardline_wire::ids::PayloadHash;
 
 use crate::proto;
+use crate::proto::operation::Kind;
 
 fn verify(blob: SignedBlob, person: &Person) -> Result<VerifiedOperation, OperationError> {
     UnverifiedOperation::read(blob)?.verify(deployment(), person.lists.last().unwrap())
@@ -115,7 +116,6 @@ fn malformed_operations_are_named() {
     assert_eq!(read(&|op| op.author_device_id = 128), "author");
     assert_eq!(read(&|op| op.conversation_id = vec![]), "conversation");
     let kind = |kind| read(&|op: &mut proto::Operation| op.kind = Some(Clone::clone(&kind)));
-    use proto::operation::Kind;
     assert_eq!(kind(Kind::Add(proto::Add { member: None })), "member");
     assert_eq!(
         kind(Kind::Remove(proto::Remove { account_id: vec![] })),
