@@ -8,8 +8,9 @@ use wardline_client::api::{ClientError, Contact, NoticeKind, RecordFault};
 use wardline_e2e::hostile::Outcome;
 use wardline_e2e::insider::Insider;
 use wardline_e2e::process::{PATIENCE, eventually};
-use wardline_e2e::spare::{SpareAccount, SpareDevice};
+use wardline_e2e::spare::{SpareAccount, SpareDevice, now};
 use wardline_e2e::world::World;
+use wardline_wire::clock::ManualClock;
 use wardline_wire::directory::{CertificateError, DeviceListError};
 use wardline_wire::proto::{
     AccountRecord, BundleSet, DeviceList, Mismatch, RecipientResult, Role, SendResult, ServerFrame,
@@ -33,7 +34,10 @@ fn fault(result: Result<Contact, ClientError>) -> RecordFault {
 /// What the relay answers about somebody, honestly.
 async fn record_of(asker: &SpareAccount, handle: &str) -> anyhow::Result<AccountRecord> {
     let path = format!("/v1/handles/{handle}");
-    asker.call(1, Method::GET, &path, Vec::new()).await?.message()
+    asker
+        .call(1, Method::GET, &path, Vec::new())
+        .await?
+        .message()
 }
 
 // Verdict: refused.
@@ -122,12 +126,9 @@ async fn a_rolled_back_device_list_is_refused() -> anyhow::Result<()> {
     carol.add_device().await?;
     assert_eq!(alice.looks_up("carol").await?.devices.len(), 2);
     let old = carol.lists[0].clone();
-    world
-        .clinic
-        .hostile
-        .alter_records(carol.id, move |record| {
-            record.device_list = Some(old.clone());
-        });
+    world.clinic.hostile.alter_records(carol.id, move |record| {
+        record.device_list = Some(old.clone());
+    });
     // The newer list stays in use, and she is told, whatever the question answers.
     match alice.looks_up("carol").await {
         Ok(contact) => assert_eq!(contact.devices.len(), 2),
@@ -161,12 +162,9 @@ async fn an_equivocated_device_list_stops_everything() -> anyhow::Result<()> {
     other.devices.push(device);
     let other_truth = other.sign_list(&[1, 2])?;
     assert_eq!(alice.looks_up("carol").await?.devices.len(), 2);
-    world
-        .clinic
-        .hostile
-        .alter_records(carol.id, move |record| {
-            record.device_list = Some(other_truth.clone());
-        });
+    world.clinic.hostile.alter_records(carol.id, move |record| {
+        record.device_list = Some(other_truth.clone());
+    });
     let refused = fault(alice.looks_up("carol").await);
     assert_eq!(
         refused,
@@ -178,8 +176,14 @@ async fn an_equivocated_device_list_stops_everything() -> anyhow::Result<()> {
     world.clinic.hostile.be_honest();
     let seen = world.clinic.hostile.seen(carol.devices[0].address).len();
     let said = async {
-        let conversation = alice.client.direct_conversation(carol.id).await?;
-        alice.client.send_text(conversation, "secret", None, Vec::new()).await
+        let conversation = alice
+            .client
+            .create_conversation(None, vec![carol.id])
+            .await?;
+        alice
+            .client
+            .send_text(conversation, "secret", None, Vec::new())
+            .await
     };
     // Refused at once or kept back: either way the relay gets nothing for her.
     let _ = said.await;
@@ -241,12 +245,13 @@ async fn one_doctors_handle_answered_with_anothers_certificate_is_refused() -> a
     let bob = world.staff("bob").await?;
     let mallory = world.clinic.spare_called("mallory").await?;
     let of_mallory = record_of(&mallory, "mallory").await?;
-    world
-        .clinic
-        .hostile
-        .alter_answers::<AccountRecord>("GET", "/v1/handles/bob", move |_, record| {
+    world.clinic.hostile.alter_answers::<AccountRecord>(
+        "GET",
+        "/v1/handles/bob",
+        move |_, record| {
             *record = of_mallory.clone();
-        });
+        },
+    );
     assert_eq!(
         fault(alice.looks_up("bob").await),
         RecordFault::Certificate(CertificateError::OtherHandle)
@@ -271,8 +276,7 @@ async fn a_certificate_of_another_root_is_refused() -> anyhow::Result<()> {
     let key = mallory.key.verifying_key();
     let bob_id = bob.account();
     world.clinic.hostile.alter_records(bob_id, move |record| {
-        record.certificate =
-            Some(insider.certify(bob_id, &key, Role::Staff, Some(("bob", "bob"))));
+        record.certificate = Some(insider.certify(bob_id, &key, Role::Staff, Some(("bob", "bob"))));
     });
     assert!(matches!(
         fault(alice.looks_up("bob").await),
@@ -300,8 +304,7 @@ async fn a_key_that_an_insider_issuer_certifies_is_shown() -> anyhow::Result<()>
     let key = mallory.key.verifying_key();
     let bob_id = bob.account();
     world.clinic.hostile.alter_records(bob_id, move |record| {
-        record.certificate =
-            Some(insider.certify(bob_id, &key, Role::Staff, Some(("bob", "bob"))));
+        record.certificate = Some(insider.certify(bob_id, &key, Role::Staff, Some(("bob", "bob"))));
         record.device_list = Some(list.clone());
     });
     // She had compared safety numbers: sending stops until she accepts.
@@ -331,7 +334,11 @@ fn steal_bundle(set: &mut BundleSet, thief: &SpareDevice, identity_too: bool) {
 async fn swapped_bundles_are_refused() -> anyhow::Result<()> {
     for identity_too in [true, false] {
         let world = World::open().await?;
-        let alice = world.staff("alice").await?;
+        let clock = ManualClock::new(now());
+        let link = world
+            .clinic
+            .invite_link(Role::Staff, Some(("alice", "alice")))?;
+        let alice = world.join("alice", &link, Arc::new(clock.clone())).await?;
         let bob = world.staff("bob").await?;
         alice.looks_up("bob").await?;
         let thief = SpareAccount::generate(&world.clinic.relay.url(), world.clinic.deployment())?;
@@ -350,6 +357,7 @@ async fn swapped_bundles_are_refused() -> anyhow::Result<()> {
         assert!(!sends_to(&world, bob.account()), "something was sent");
         // The message waits, and goes out when the relay tells the truth.
         world.clinic.hostile.be_honest();
+        clock.advance_millis(15 * 60_000);
         bob.until_knows(alice.account()).await?;
         bob.client.accept_request(alice.account()).await?;
         bob.hears("for nobody else").await?;
@@ -369,7 +377,9 @@ async fn a_revocation_list_is_never_taken_back() -> anyhow::Result<()> {
     world.clinic.authority.revoke(mallory.id)?;
     alice.client.shutdown().await;
     let alice = world.again("alice").await?;
-    alice.is_told(NoticeKind::AccountRevoked, mallory.id).await?;
+    alice
+        .is_told(NoticeKind::AccountRevoked, mallory.id)
+        .await?;
     // The relay shows the list from before; nothing changes.
     let old = before.clone();
     world.clinic.hostile.on_answer(move |exchange| {
@@ -395,7 +405,9 @@ async fn a_revocation_list_is_never_taken_back() -> anyhow::Result<()> {
 }
 
 async fn alice_sees_revocations(world: &World, asker: &SpareAccount) -> anyhow::Result<Vec<u8>> {
-    let answer = asker.call(1, Method::GET, "/v1/revocations", Vec::new()).await?;
+    let answer = asker
+        .call(1, Method::GET, "/v1/revocations", Vec::new())
+        .await?;
     anyhow::ensure!(answer.status == 200, "the clinic has no revocation list");
     world.clinic.check_no_panic()?;
     Ok(answer.body)
@@ -408,6 +420,7 @@ async fn a_revoked_device_in_collusion_with_the_relay_is_refused() -> anyhow::Re
     let alice = world.staff("alice").await?;
     let bob = world.patient("bob", &alice).await?;
     let second = world.link_device("bob-tablet", &bob).await?;
+    second.until_knows(alice.account()).await?;
     second.says("from my tablet").to(&alice).await?;
     alice.hears("from my tablet").await?;
     // The tablet is stolen. What the thief says with its keys, the relay keeps for later.
@@ -429,7 +442,9 @@ async fn a_revoked_device_in_collusion_with_the_relay_is_refused() -> anyhow::Re
     .await?;
     // Now the relay delivers it.
     hostile.release(alice.address, held)?;
-    let notice = alice.is_told(NoticeKind::Quarantined, bob.account()).await?;
+    let notice = alice
+        .is_told(NoticeKind::Quarantined, bob.account())
+        .await?;
     assert!(notice.detail.contains("list"), "{}", notice.detail);
     bob.says("still me").to(&alice).await?;
     alice.hears("still me").await?;

@@ -47,7 +47,7 @@ async fn ward() -> anyhow::Result<(World, Person, Person, Person, ConversationId
     let everybody = [alice.account(), bob.account(), carol.account()];
     let ward = alice
         .client
-        .create_conversation("ward", &everybody[1..])
+        .create_conversation(Some("ward".to_owned()), everybody[1..].to_vec())
         .await?;
     until_members(&bob, ward, &everybody).await?;
     until_members(&carol, ward, &everybody).await?;
@@ -92,7 +92,12 @@ async fn a_withheld_operation_is_noticed_and_fetched() -> anyhow::Result<()> {
     let hostile = &world.clinic.hostile;
     hostile.hold(carol.address);
     alice.client.add_member(ward, dave.account()).await?;
-    let all = [alice.account(), bob.account(), carol.account(), dave.account()];
+    let all = [
+        alice.account(),
+        bob.account(),
+        carol.account(),
+        dave.account(),
+    ];
     until_members(&bob, ward, &all).await?;
     // Carol's copy is dropped; the next message names heads that she lacks.
     hostile.held(carol.address, 1).await?;
@@ -182,13 +187,16 @@ impl Forger {
             .encrypt(to.account(), &content.encode_to_vec())
             .await?;
         let envelopes = sealed.into_iter().map(|ciphertext| Envelope {
-            sender_account_id: self.account.id.to_vec(),
+            sender_account_id: self.account.id.to_vec().into(),
             sender_device_id: 1,
             r#type: ciphertext.r#type,
             ciphertext: ciphertext.ciphertext,
             ..Envelope::default()
         });
-        world.clinic.hostile.release(to.address, envelopes.collect())
+        world
+            .clinic
+            .hostile
+            .release(to.address, envelopes.collect())
     }
 }
 

@@ -93,13 +93,16 @@ async fn a_retry_request_of_the_relays_own_is_ignored() -> anyhow::Result<()> {
     let sent = world.clinic.hostile.sends().len();
     // Type 8: plaintext content. 0xC0, a decryption error message, a terminator.
     let plaintext = Envelope {
-        sender_account_id: bob.account().to_vec(),
+        sender_account_id: bob.account().to_vec().into(),
         sender_device_id: 1,
         r#type: 8,
         ciphertext: b"\xC0\x42\x06\x08\x01\x10\x01\x18\x01\x80".to_vec().into(),
         ..Envelope::default()
     };
-    world.clinic.hostile.release(alice.address, vec![plaintext])?;
+    world
+        .clinic
+        .hostile
+        .release(alice.address, vec![plaintext])?;
     bob.says("thank you").to(&alice).await?;
     alice.hears("thank you").await?;
     alice.client.sync(PATIENCE).await?;
@@ -110,7 +113,10 @@ async fn a_retry_request_of_the_relays_own_is_ignored() -> anyhow::Result<()> {
         .skip(sent)
         .filter(|(from, _)| *from == alice.address)
         .count();
-    assert!(texts_again <= 2, "{texts_again} sends after a forged request");
+    assert!(
+        texts_again <= 2,
+        "{texts_again} sends after a forged request"
+    );
     assert_eq!(bob.heard().await?, ["once"]);
     world.clinic.check_no_panic()
 }

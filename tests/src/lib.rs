@@ -24,7 +24,7 @@ pub mod ollama;
 pub mod process;
 pub mod relay;
 pub mod spare;
-//pub mod world;
+pub mod world;
 
 /// Makes ring the process's TLS provider. Everything here is plain loopback,
 /// but the HTTP client asks for one all the same.

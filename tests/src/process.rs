@@ -265,7 +265,7 @@ fn read_log(log: &Path) -> anyhow::Result<String> {
 }
 
 /// The last lines of a log, enough to see what went wrong.
-fn tail(log: &str) -> String {
+pub fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let from = lines.len().saturating_sub(40);
     lines.into_iter().skip(from).collect::<Vec<_>>().join("\n")

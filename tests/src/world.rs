@@ -24,7 +24,7 @@ use wardline_wire::invite::Invite;
 use wardline_wire::proto::Role;
 
 use crate::clinic::{Builder, Clinic};
-use crate::process::{PATIENCE, eventually};
+use crate::process::{PATIENCE, eventually, tail};
 use crate::spare::now;
 
 /// How long nothing has to happen for it to count as not happening. Used only
@@ -83,10 +83,16 @@ impl World {
     /// When joining fails.
     pub async fn patient(&self, name: &str, inviter: &Person) -> anyhow::Result<Person> {
         let link = inviter.invites_patient(name).await?;
-        let patient = self.join(name, &link, Arc::new(SystemClock)).await?;
+        let patient = self.join(name, &link, Arc::new(SystemClock)).await;
+        let patient = patient.with_context(|| self.what_authority_said())?;
         inviter.until_knows(patient.account()).await?;
         patient.until_knows(inviter.account()).await?;
         Ok(patient)
+    }
+
+    fn what_authority_said(&self) -> String {
+        let log = self.clinic.authority.log().unwrap_or_default();
+        format!("the authority's log ends with\n{}", tail(&log))
     }
 
     /// Somebody who joins with this link.
@@ -243,7 +249,8 @@ impl Person {
     /// # Errors
     /// When the endpoint refuses.
     pub async fn direct(&self, other: &Person) -> anyhow::Result<ConversationId> {
-        Ok(self.client.direct_conversation(other.account()).await?)
+        let members = vec![other.account()];
+        Ok(self.client.create_conversation(None, members).await?)
     }
 
     /// Finds a colleague by handle; the endpoint checks what the relay answers.
@@ -320,7 +327,7 @@ impl Person {
             .into_iter()
             .filter(|message| !message.own)
             .filter_map(|message| match message.body {
-                MessageBody::Text { body, .. } => Some(body),
+                MessageBody::Text(text) => Some(text.body),
                 _ => None,
             })
             .collect())
@@ -374,20 +381,36 @@ impl Person {
     /// When notices cannot be read.
     pub async fn was_told(&self, kind: NoticeKind) -> anyhow::Result<bool> {
         tokio::time::sleep(QUIET).await;
-        Ok(self.notices().await?.iter().any(|notice| notice.kind == kind))
+        Ok(self
+            .notices()
+            .await?
+            .iter()
+            .any(|notice| notice.kind == kind))
     }
 }
 
 /// Whether a notice is a sentence that says what is the matter, without jargon.
 fn is_plain(text: &str) -> bool {
     const JARGON: [&str; 12] = [
-        "sha", "ratchet", "prekey", "signature", "protobuf", "panic", "error:", "none", "hash",
-        "payload", "enum", "0x",
+        "sha",
+        "ratchet",
+        "prekey",
+        "signature",
+        "protobuf",
+        "panic",
+        "error:",
+        "none",
+        "hash",
+        "payload",
+        "enum",
+        "0x",
     ];
     let lower = text.to_lowercase();
     text.ends_with('.')
         && text.split_whitespace().count() >= 4
-        && !JARGON
-            .iter()
-            .any(|word| lower.split(|c: char| !c.is_alphanumeric() && c != ':').any(|w| w == *word))
+        && !JARGON.iter().any(|word| {
+            lower
+                .split(|c: char| !c.is_alphanumeric() && c != ':')
+                .any(|w| w == *word)
+        })
 }
