@@ -17,6 +17,7 @@ pub mod config;
 pub mod injection;
 pub mod model;
 pub mod output;
+pub mod participant;
 pub mod pipeline;
 pub mod policy;
 pub mod prompt;

@@ -52,6 +52,8 @@ pub struct Question {
     pub asker: Role,
     /// Earlier messages of the conversation that the assistant may use, oldest first.
     pub history: Vec<Turn>,
+    /// Whether a clinician is in the conversation.
+    pub clinicians: bool,
     /// Cancelled when somebody says stop; what was written until then becomes the answer.
     pub stop: CancellationToken,
 }
@@ -348,13 +350,13 @@ impl Pipeline {
     }
 
     /// Only looks for an emergency, in a message that isn't addressed to the assistant.
-    pub fn watch_for_emergency(&self, text: &str) -> Option<Event> {
+    pub fn watch_for_emergency(&self, text: &str, clinicians: bool) -> Option<Event> {
         let flags = redflag::check(text)?;
         self.health
             .counters
             .red_flags
             .fetch_add(1, Ordering::Relaxed);
-        let advice = flags.advice(&self.settings.emergency_number);
+        let advice = flags.advice(&self.settings.emergency_number, clinicians);
         let answer = fixed(&advice, Sensitivity::Sensitive, self.now());
         Some(Event::RedFlag {
             answer,
@@ -394,7 +396,7 @@ impl Pipeline {
     }
 
     async fn work(&self, question: &Question, events: &mpsc::Sender<Event>) -> Event {
-        if let Some(emergency) = self.watch_for_emergency(&question.text) {
+        if let Some(emergency) = self.watch_for_emergency(&question.text, question.clinicians) {
             return emergency;
         }
         let text: String = question

@@ -37,6 +37,8 @@ pub struct Incoming<'a> {
     pub mine: bool,
     /// Whether the conversation has only the sender and the assistant.
     pub direct: bool,
+    /// Whether it names the assistant's account, apart from what its text says.
+    pub names_me: bool,
     /// Whether it is a reply to a message of the assistant.
     pub replies_to_me: bool,
     /// Whether a member has switched the assistant off in this conversation.
@@ -98,6 +100,7 @@ pub fn decide(message: Incoming<'_>, handles: &[String]) -> Verdict {
         return Verdict::Ignore(Why::SwitchedOff);
     }
     let (mentioned, text) = without_mention(message.text, handles);
+    let mentioned = mentioned || message.names_me;
     if !(message.direct || message.replies_to_me || mentioned) {
         // Clinicians speak about emergencies all day; a patient's words may be one.
         return if message.sender == Role::Patient && !message.text.trim().is_empty() {
@@ -213,6 +216,7 @@ mod tests {
             sender: Role::Patient,
             mine: false,
             direct: false,
+            names_me: false,
             replies_to_me: false,
             switched_off: false,
         }
@@ -247,6 +251,13 @@ mod tests {
         assert_eq!(
             verdict(incoming("(@wardline-bot) when?")),
             answer("() when?")
+        );
+        assert_eq!(
+            verdict(Incoming {
+                names_me: true,
+                ..incoming("when open?")
+            }),
+            answer("when open?")
         );
         assert_eq!(verdict(incoming("when open?")), Verdict::Watch);
         assert_eq!(

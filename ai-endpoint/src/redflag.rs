@@ -84,8 +84,9 @@ pub struct RedFlags {
 }
 
 impl RedFlags {
-    /// What the person is told. `number` is how the clinic writes its emergency number.
-    pub fn advice(&self, number: &str) -> String {
+    /// What the person is told. `number` is how the clinic writes its emergency number; `told` says whether a clinician
+    /// is in the conversation.
+    pub fn advice(&self, number: &str, told: bool) -> String {
         let first = self.categories.first().copied().unwrap_or(Category::Other);
         let special = match first {
             Category::SelfHarm => {
@@ -133,11 +134,12 @@ impl RedFlags {
                 "This may be an emergency. Call {number} now, or go to the nearest emergency department."
             }
         };
-        format!(
-            "{} Do not wait for an answer here: messages may be read late. I have marked this for the clinicians in this \
-             conversation.",
-            special.replace("{number}", number)
-        )
+        let told = if told {
+            "I have told the clinicians in this conversation, but messages may be read late: do not wait for them."
+        } else {
+            "No clinician reads this conversation, so nobody at the clinic knows about this yet."
+        };
+        format!("{} {told}", special.replace("{number}", number))
     }
 
     /// The line for the clinicians in the conversation.

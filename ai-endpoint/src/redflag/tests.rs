@@ -340,15 +340,21 @@ fn a_denial_covers_only_what_it_denies() {
 fn the_advice_says_whom_to_call_and_the_alert_what_it_is_about() {
     let flags = check("I took an overdose and I want to die").unwrap();
     assert_eq!(flags.categories, [Category::SelfHarm, Category::Poisoning]);
-    let advice = flags.advice("112");
+    let advice = flags.advice("112", true);
     assert!(
         advice.contains("call 112") && advice.contains("not alone"),
         "{advice}"
     );
+    assert!(advice.contains("told the clinicians"));
+    assert!(
+        flags
+            .advice("112", false)
+            .contains("No clinician reads this")
+    );
     assert!(flags.alert().contains("self-harm, overdose"));
     for (text, _) in EMERGENCIES {
         if let Some(flags) = check(text) {
-            assert!(flags.advice("112").contains("112"), "{text}");
+            assert!(flags.advice("112", true).contains("112"), "{text}");
         }
     }
 }

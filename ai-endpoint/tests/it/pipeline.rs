@@ -46,6 +46,7 @@ pub(crate) fn question(text: &str) -> Question {
         text: text.to_owned(),
         asker: Role::Patient,
         history: Vec::new(),
+        clinicians: true,
         stop: CancellationToken::new(),
     }
 }
@@ -569,8 +570,13 @@ async fn help_status_and_sources_have_words() {
 #[tokio::test]
 async fn messages_to_others_are_only_watched_for_emergencies() {
     let pipeline = pipeline(None, Settings::default());
-    assert!(pipeline.watch_for_emergency("see you tomorrow").is_none());
-    let Some(Event::RedFlag { alert, .. }) = pipeline.watch_for_emergency("my chest hurts so much")
+    assert!(
+        pipeline
+            .watch_for_emergency("see you tomorrow", true)
+            .is_none()
+    );
+    let Some(Event::RedFlag { alert, .. }) =
+        pipeline.watch_for_emergency("my chest hurts so much", true)
     else {
         panic!()
     };
