@@ -25,6 +25,9 @@ pub struct Config {
     /// How it shows itself.
     #[serde(default)]
     pub display: Display,
+    /// Whose conversations it joins.
+    #[serde(default)]
+    pub access: Access,
     /// What it answers from.
     #[serde(default)]
     pub knowledge: Knowledge,
@@ -64,6 +67,34 @@ impl Default for Display {
             name: "ai".to_owned(),
             handles: vec!["ai".to_owned()],
             emergency_number: Settings::default().emergency_number,
+        }
+    }
+}
+
+/// `[access]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// The roles whose requests to join a conversation are accepted.
+    pub accept: Vec<Inviting>,
+}
+
+/// A role in [`Access`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Inviting {
+    /// Patients.
+    Patient,
+    /// Clinicians and other staff.
+    Staff,
+    /// The directory's administrators.
+    Admin,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            accept: vec![Inviting::Patient, Inviting::Staff, Inviting::Admin],
         }
     }
 }
@@ -237,9 +268,10 @@ pub enum ConfigFault {
 }
 
 /// Every key there is, by section. A test holds this against the structs.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 6] = [
     ("profile", &["dir", "passphrase_file"]),
     ("display", &["name", "handles", "emergency_number"]),
+    ("access", &["accept"]),
     ("knowledge", &["dir"]),
     (
         "model",
@@ -647,7 +679,15 @@ mod tests {
         {
             let field = line.split(':').next().unwrap_or_default();
             if line.ends_with(',')
-                && !["profile", "display", "knowledge", "model", "limits"].contains(&field)
+                && ![
+                    "profile",
+                    "display",
+                    "access",
+                    "knowledge",
+                    "model",
+                    "limits",
+                ]
+                .contains(&field)
             {
                 assert!(names.contains(&field), "{field} is missing in KEYS");
             }

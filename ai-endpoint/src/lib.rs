@@ -23,4 +23,6 @@ pub mod policy;
 pub mod prompt;
 pub mod redflag;
 pub mod retrieval;
+pub mod seat;
 pub mod sensitivity;
+pub mod service;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wardline_wire::clock::Clock;
+use wardline_wire::ids::AccountId;
 
 use crate::answer::Answer;
 use crate::pipeline::{Event, PARTIALS_MAX, Pipeline, Question};
@@ -27,11 +28,13 @@ use crate::redflag::Category;
 
 /// Conversation id, 32 bytes.
 pub type ConversationId = [u8; 32];
-/// Account id, 16 bytes.
-pub type AccountId = [u8; 16];
 
 /// A message that waits for a verdict. Not printable: it holds what people said.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a message"
+)]
 pub struct Job {
     /// Its number; grows.
     pub id: u64,
@@ -39,6 +42,8 @@ pub struct Job {
     pub conversation: ConversationId,
     /// The message's content id.
     pub message: ContentId,
+    /// Its place in this endpoint's order of messages.
+    pub place: u64,
     /// Who said it.
     pub account: AccountId,
     /// What they are.
@@ -252,6 +257,7 @@ impl<S: Seat> Participant<S> {
             match self.consider(&job, floor, &mut busy).await {
                 Ok(()) => {}
                 Err(fault @ SeatFault::Over(_)) => return Err(fault),
+                Err(SeatFault::Gone) => self.seat.finish(&job, None).await?,
                 Err(fault) => self.done(floor, job.id, Err(fault))?,
             }
         }

@@ -279,7 +279,8 @@ fn job(id: u64, text: &str) -> Job {
         id,
         conversation: [1; 32],
         message: [u8::try_from(id).unwrap(); 16],
-        account: [1; 16],
+        place: id,
+        account: AccountId::from_random_bytes([1; 16]),
         sender: Role::Patient,
         mine: false,
         text: Some(text.to_owned()),
@@ -375,7 +376,7 @@ async fn stop_ends_the_answer_and_drops_what_waits() {
     world.table.receive(job(2, "And when are you open?"));
     let mut elsewhere = job(3, "When are you open?");
     elsewhere.conversation = [2; 32];
-    elsewhere.account = [2; 16];
+    elsewhere.account = AccountId::from_random_bytes([2; 16]);
     world.table.receive(elsewhere);
     world.until_asked(2).await;
     world.table.receive(job(4, "stop"));
@@ -514,8 +515,10 @@ async fn an_answer_with_nowhere_to_go_closes_its_job() {
     world.table.store().gone = true;
     world.table.receive(job(1, QUESTION));
     world.table.until_closed(1).await;
-    assert_eq!(world.table.said(), [(1, None, None)]);
-    // Words that need no model, as well; after its tries the job is closed.
+    // Words that need no model, as well.
+    world.table.receive(job(2, "help"));
+    world.table.until_closed(2).await;
+    assert_eq!(world.table.said(), [(1, None, None), (2, None, None)]);
     world.stop().await.unwrap();
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod boundary;
+mod clinic;
 mod hostile;
 mod ollama;
 mod openai;
