@@ -628,6 +628,28 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_configuration_with_its_comments_too() {
+        let example = include_str!("../wardline-ai.example.toml");
+        assert!(Config::parse(example).is_ok());
+        let mut ollama = example.replace("backend = \"extractive\"\n# backend", "backend");
+        for key in [
+            "dir",
+            "url",
+            "name",
+            "digest",
+            "num_ctx",
+            "num_predict",
+            "first",
+            "between",
+        ] {
+            ollama = ollama.replace(&format!("\n# {key}"), &format!("\n{key}"));
+        }
+        let config = Config::parse(&ollama).unwrap();
+        assert_eq!(config.model.backend, Backend::Ollama);
+        assert!(config.model.digest.is_some() && config.knowledge.dir.is_some());
+    }
+
+    #[test]
     fn unknown_keys_are_named_with_the_nearest_known_one() {
         let text = fault("[model]\nbackned = \"ollama\"\n");
         assert!(
