@@ -53,14 +53,14 @@ async fn a_ghost_device_in_a_list_is_refused() -> anyhow::Result<()> {
         .clinic
         .hostile
         .alter_records(bob.account(), move |record| {
-            let blob = record.device_list.get_or_insert_default();
-            let mut list = DeviceList::decode(blob.payload.as_slice()).unwrap();
+            let shown = record.device_list.get_or_insert_default();
+            let mut list = DeviceList::decode(shown.payload.as_slice()).unwrap();
             let mut device = ghost.devices[0].listed();
             device.id = 2;
             list.devices.push(device);
             list.next_device_id = 3;
             let payload = list.encode_to_vec();
-            *blob = SignedBlob::sign(SignedKind::DeviceList, deployment, payload, &ghost.key);
+            *shown = SignedBlob::sign(SignedKind::DeviceList, deployment, payload, &ghost.key);
         });
     assert!(matches!(
         fault(alice.looks_up("bob").await),
@@ -323,8 +323,10 @@ fn steal_bundle(set: &mut BundleSet, thief: &SpareDevice, identity_too: bool) {
             bundle.identity_key = thief.identity.identity_key().as_bytes().to_vec();
             bundle.registration_id = thief.registration_id;
         }
-        bundle.signed_prekey = upload.signed_prekey.clone();
-        bundle.kyber_prekey = upload.last_resort_kyber_prekey.clone();
+        bundle.signed_prekey.clone_from(&upload.signed_prekey);
+        bundle
+            .kyber_prekey
+            .clone_from(&upload.last_resort_kyber_prekey);
         bundle.one_time_prekey = upload.one_time_prekeys.first().cloned();
     }
 }

@@ -1,17 +1,18 @@
 //! Attacks on who is in a conversation. Membership is the members' own signed
 //! log: the relay carries it and has no say in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context as _;
 use prost::Message as _;
-use wardline_client::api::ConversationId;
+use wardline_client::api::{ConversationId, NoticeKind};
 use wardline_client::proto::operation::Kind as Op;
 use wardline_client::proto::{self as inside, content::Kind};
 use wardline_e2e::process::eventually;
 use wardline_e2e::spare::{SpareAccount, Voice, now, random};
 use wardline_e2e::world::{Person, World};
 use wardline_wire::ids::AccountId;
-use wardline_wire::proto::{Envelope, SignedBlob};
+use wardline_wire::proto::{Certificate, Envelope, SignedBlob};
 use wardline_wire::signed::{SignedBlobExt as _, SignedKind};
 
 /// Who is in a conversation, as somebody's endpoint sees it.
@@ -70,11 +71,9 @@ async fn a_removed_owner_cannot_undo_the_removal() -> anyhow::Result<()> {
     alice.client.remove_member(ward, bob.account()).await?;
     until_members(&carol, ward, &[alice.account(), carol.account()]).await?;
     bob.client.remove_member(ward, carol.account()).await?;
-    bob.says("I am still here").within(ward).await.ok();
+    bob.hands_in("I am still here", ward).await?;
     world.clinic.hostile.let_through(bob.address)?;
-    until_members(&bob, ward, &[alice.account(), carol.account()])
-        .await
-        .or_else(|_| Ok::<_, anyhow::Error>(()))?;
+    until_members(&bob, ward, &[alice.account(), carol.account()]).await?;
     alice.says("bob is gone").within(ward).await?;
     carol.hears("bob is gone").await?;
     let left = [alice.account(), carol.account()];
@@ -112,6 +111,7 @@ async fn a_withheld_operation_is_noticed_and_fetched() -> anyhow::Result<()> {
 struct Forger {
     account: SpareAccount,
     voice: Voice,
+    said: BTreeMap<AccountId, u64>,
 }
 
 impl Forger {
@@ -119,26 +119,66 @@ impl Forger {
         let account = world.clinic.spare_called(handle).await?;
         account.upload_prekeys(1, 1, 10).await?;
         let voice = Voice::of(&account, 1)?;
-        Ok(Self { account, voice })
+        Ok(Self {
+            account,
+            voice,
+            said: BTreeMap::new(),
+        })
     }
 
-    /// An operation that claims to be `author`'s and is signed with our key.
+    fn next_sequence(&mut self, to: &Person) -> u64 {
+        let said = self.said.entry(to.account()).or_default();
+        *said += 1;
+        *said
+    }
+
+    /// Somebody as a member.
+    fn member(account: AccountId, key: [u8; 32], is_owner: bool) -> inside::Member {
+        let role = if is_owner {
+            inside::MembershipRole::Owner
+        } else {
+            inside::MembershipRole::Member
+        };
+        inside::Member {
+            account_id: account.to_vec(),
+            account_key: key.to_vec(),
+            role: role.into(),
+        }
+    }
+
+    /// The certified key of somebody.
+    async fn key_of(&self, account: AccountId) -> anyhow::Result<[u8; 32]> {
+        let record = self.account.look_up(account).await?;
+        let chain = record.certificate.context("not certified")?;
+        let blob = chain.certificate.context("no certificate")?;
+        let certificate = Certificate::decode(blob.payload.as_slice())?;
+        certificate
+            .account_key
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("the key has another length"))
+    }
+
+    /// An operation that claims to be `author`'s and is signed with our key. The
+    /// first one of a conversation has neither conversation nor parents.
     fn operation(
         &self,
-        conversation: ConversationId,
+        conversation: Option<ConversationId>,
         author: AccountId,
-        parents: Vec<Vec<u8>>,
+        sequence: u64,
         kind: Op,
     ) -> anyhow::Result<SignedBlob> {
-        let list = self.account.lists.last().unwrap();
+        let conversation_id = conversation.map(|id| id.as_bytes().to_vec());
+        // The conversation's id is the hash of its first operation: a parent that exists.
+        let parents = conversation_id.clone().into_iter().collect();
+        let list = self.account.list_ref();
         let operation = inside::Operation {
-            conversation_id: conversation.as_bytes().to_vec(),
+            conversation_id: conversation_id.unwrap_or_default(),
             parents,
             author_account_id: author.to_vec(),
             author_device_id: 1,
-            author_list_version: self.account.lists.len() as u64,
-            author_list_hash: list.payload_hash().to_vec(),
-            author_sequence: 1,
+            author_list_version: list.version,
+            author_list_hash: list.hash,
+            author_sequence: sequence,
             created_at_ms: now().as_millis(),
             kind: Some(kind),
         };
@@ -157,7 +197,7 @@ impl Forger {
         world: &World,
         to: &Person,
         conversation: ConversationId,
-        operation: SignedBlob,
+        operations: Vec<SignedBlob>,
     ) -> anyhow::Result<()> {
         let evidence = inside::AccountEvidence {
             account_id: self.account.id.to_vec(),
@@ -165,16 +205,17 @@ impl Forger {
             certificate: self.account.look_up(self.account.id).await?.certificate,
             device_lists: self.account.lists.clone(),
         };
-        let heads = vec![operation.payload_hash().to_vec()];
+        let last = operations.last().map(SignedBlob::payload_hash);
+        let heads = last.map(|hash| hash.to_vec()).into_iter().collect();
         let update = inside::ConversationUpdate {
-            operations: vec![operation],
+            operations,
             evidence: vec![evidence],
             ..inside::ConversationUpdate::default()
         };
         let content = inside::Content {
             content_id: random::<16>().to_vec(),
             conversation_id: conversation.as_bytes().to_vec(),
-            sequence: 1,
+            sequence: self.next_sequence(to),
             sent_at_ms: now().as_millis(),
             sender_list: Some(self.account.list_ref()),
             recipient_list: Some(self.account.list_ref_of(to.account()).await?),
@@ -209,17 +250,15 @@ async fn an_outsiders_operation_adds_nobody() -> anyhow::Result<()> {
     bob.client.accept_request(mallory.account.id).await?;
     let everybody = [alice.account(), bob.account(), carol.account()];
     let add = Op::Add(inside::Add {
-        member: Some(inside::Member {
-            account_id: mallory.account.id.to_vec(),
-            account_key: mallory.account.key.verifying_key().to_bytes().to_vec(),
-            role: inside::MembershipRole::Owner.into(),
-        }),
+        member: Some(Forger::member(
+            mallory.account.id,
+            mallory.account.key.verifying_key().to_bytes(),
+            true,
+        )),
     });
     for author in [mallory.account.id, alice.account()] {
-        // The conversation's id is the hash of its first operation: a parent that exists.
-        let parents = vec![ward.as_bytes().to_vec()];
-        let operation = mallory.operation(ward, author, parents, add.clone())?;
-        mallory.tell(&world, &bob, ward, operation).await?;
+        let operation = mallory.operation(Some(ward), author, 1, add.clone())?;
+        mallory.tell(&world, &bob, ward, vec![operation]).await?;
     }
     alice.says("just us").within(ward).await?;
     bob.hears("just us").await?;
@@ -234,5 +273,86 @@ async fn an_outsiders_operation_adds_nobody() -> anyhow::Result<()> {
                 .any(|r| r.account_id == mallory.account.id.as_bytes())
     });
     assert!(!to_mallory, "the outsider was written to with the others");
+    world.clinic.check_no_panic()
+}
+
+// Verdict: shown, and healed: an owner who tells two members two stories is found out when they
+// talk to each other, and both end with the same members.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forked_log_is_shown_and_comes_together() -> anyhow::Result<()> {
+    let world = World::open().await?;
+    let alice = world.staff("alice").await?;
+    let bob = world.patient("bob", &alice).await?;
+    let carol = world.patient("carol", &alice).await?;
+    let dave = world.patient("dave", &alice).await?;
+    let erin = world.patient("erin", &alice).await?;
+    let mut oscar = Forger::new(&world, "oscar").await?;
+    let owner = oscar.account.id;
+    // Bob and Carol may write to each other: Alice has brought them together.
+    let everybody = vec![bob.account(), carol.account()];
+    let ward = alice.client.create_conversation(None, everybody).await?;
+    alice.says("you two know each other").within(ward).await?;
+    for person in [&bob, &carol] {
+        person.hears("you two know each other").await?;
+        person.client.lookup_account(owner).await?;
+    }
+    let mut members = vec![Forger::member(
+        owner,
+        oscar.account.key.verifying_key().to_bytes(),
+        true,
+    )];
+    for person in [&bob, &carol] {
+        let key = oscar.key_of(person.account()).await?;
+        members.push(Forger::member(person.account(), key, false));
+    }
+    let create = oscar.operation(
+        None,
+        owner,
+        1,
+        Op::Create(inside::Create {
+            nonce: random::<32>().to_vec(),
+            title_hash: Vec::new(),
+            members,
+        }),
+    )?;
+    let forked = ConversationId::from_slice(create.payload_hash().as_bytes())?;
+    for (told, added) in [(&bob, &dave), (&carol, &erin)] {
+        let key = oscar.key_of(added.account()).await?;
+        let member = Some(Forger::member(added.account(), key, false));
+        let add = Op::Add(inside::Add { member });
+        // Both are his second operation: he signs two truths.
+        let second = oscar.operation(Some(forked), owner, 2, add)?;
+        let story = vec![create.clone(), second];
+        oscar.tell(&world, told, forked, story).await?;
+        until_members(
+            told,
+            forked,
+            &[owner, bob.account(), carol.account(), added.account()],
+        )
+        .await?;
+    }
+    bob.hands_in("what do you see?", forked).await?;
+    carol.hears("what do you see?").await?;
+    let told = eventually("somebody to be told", || async {
+        for person in [&bob, &carol] {
+            let notices = person.notices().await?;
+            let about_him = notices
+                .into_iter()
+                .find(|n| n.kind == NoticeKind::OperationRefused && n.account == Some(owner));
+            if about_him.is_some() {
+                return Ok(about_him);
+            }
+        }
+        Ok(None)
+    })
+    .await?;
+    assert_eq!(told.conversation, Some(forked));
+    carol.hands_in("now I see it too", forked).await?;
+    bob.hears("now I see it too").await?;
+    eventually("the same members for both", || async {
+        let same = self::members(&bob, forked).await? == self::members(&carol, forked).await?;
+        Ok(same.then_some(()))
+    })
+    .await?;
     world.clinic.check_no_panic()
 }

@@ -41,8 +41,8 @@ async fn what_was_accepted_survives_kills_of_the_relay_once_and_in_order() -> an
         let talk = async {
             // One message after the other, each accepted before the next is begun.
             loop {
-                let send = numbered(&recipient, said)?;
-                if !accepted(&mut socket, send).await {
+                let message = numbered(&recipient, said)?;
+                if !accepted(&mut socket, message).await {
                     return anyhow::Ok(());
                 }
                 said += 1;

@@ -454,7 +454,7 @@ impl SpareAccount {
 
     /// The newest list, as contents name it.
     pub fn list_ref(&self) -> inside::ListRef {
-        let hash = self.lists.last().map(|list| list.payload_hash());
+        let hash = self.lists.last().map(SignedBlob::payload_hash);
         inside::ListRef {
             version: u64::try_from(self.lists.len()).unwrap_or_default(),
             hash: hash.map(|hash| hash.to_vec()).unwrap_or_default(),

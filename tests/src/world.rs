@@ -248,7 +248,7 @@ impl Person {
     ///
     /// # Errors
     /// When the endpoint refuses.
-    pub async fn direct(&self, other: &Person) -> anyhow::Result<ConversationId> {
+    pub async fn direct(&self, other: &Self) -> anyhow::Result<ConversationId> {
         let members = vec![other.account()];
         Ok(self.client.create_conversation(None, members).await?)
     }
