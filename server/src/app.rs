@@ -386,7 +386,7 @@ pub async fn raise_epoch(config: &Config, clock: &dyn Clock) -> Result<u64, Star
     Ok(epoch)
 }
 
-async fn open(config: &Config) -> Result<SqliteStore, StartError> {
+pub(crate) async fn open(config: &Config) -> Result<SqliteStore, StartError> {
     let key = config.database_key()?;
     if key.is_none() {
         tracing::warn!("the database is not encrypted at rest (database.unencrypted = true)");

@@ -21,6 +21,7 @@ mod entropy;
 pub mod healthcheck;
 mod hub;
 pub mod init;
+pub mod inspect;
 mod mailbox;
 mod openapi;
 mod problem;

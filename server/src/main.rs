@@ -44,6 +44,18 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Show what the mailboxes hold: sizes and first bytes of ciphertexts. There is nothing else.
+    Inspect {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// At most so many envelopes.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Print JSON, one envelope a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a running relay whether it is ready.
     Healthcheck {
         /// The configuration file.
@@ -127,6 +139,32 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             print(&format!(
                 "mailbox epoch {epoch}; devices will upload prekeys again"
             ))
+        }
+        Command::Inspect {
+            config,
+            limit,
+            json,
+        } => {
+            let config = Config::load(&config)?;
+            for held in runtime()?.block_on(wardline_relay::inspect::inspect(&config, limit))? {
+                let line = if json {
+                    json!({
+                        "account": held.account.to_string(),
+                        "device": held.device,
+                        "seq": held.seq,
+                        "bytes": held.bytes,
+                        "begins": held.begins,
+                    })
+                    .to_string()
+                } else {
+                    format!(
+                        "{}.{} #{}: {} bytes, {}…",
+                        held.account, held.device, held.seq, held.bytes, held.begins
+                    )
+                };
+                print(&line)?;
+            }
+            Ok(())
         }
         Command::Healthcheck { config, port } => {
             let config = Config::load(&config)?;

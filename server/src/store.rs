@@ -256,6 +256,15 @@ pub(crate) struct Bundles {
     pub(crate) without_keys: Vec<DeviceId>,
 }
 
+/// An envelope in a mailbox, as an operator sees it.
+pub(crate) struct HeldEnvelope {
+    /// Account whose mailbox it is in, 16 bytes.
+    pub(crate) account: Vec<u8>,
+    pub(crate) device: u32,
+    pub(crate) seq: u64,
+    pub(crate) ciphertext: Vec<u8>,
+}
+
 /// A stored envelope on its way out.
 pub(crate) struct StoredEnvelope {
     pub(crate) seq: u64,
@@ -296,6 +305,8 @@ pub(crate) trait Store: Send + Sync {
     async fn raise_epoch(&self, now: Timestamp) -> Result<u64>;
     /// Closes the database. Nothing may be asked of it afterwards.
     async fn close(&self);
+    /// What the mailboxes hold, at most `limit` envelopes.
+    async fn held(&self, limit: u32) -> Result<Vec<HeldEnvelope>>;
     /// Writes something and takes it back.
     async fn check_writable(&self) -> Result<()>;
     /// Drops what has outlived its days. Returns how many envelopes expired.

@@ -1,13 +1,13 @@
 //! `cargo xtask test` and `cargo xtask kill-test`.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use crate::prerequisites;
+use crate::{prerequisites, workspace_root};
 
 /// What `cargo xtask test` can be told.
 #[derive(clap::Args)]
@@ -139,13 +139,6 @@ fn succeed(command: &mut Command) -> anyhow::Result<()> {
     } else {
         bail!("{command:?} failed: {status}");
     }
-}
-
-fn workspace_root() -> anyhow::Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .context("xtask has no parent folder")
 }
 
 #[cfg(test)]

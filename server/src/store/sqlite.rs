@@ -22,7 +22,7 @@ use wardline_wire::ids::{AccountId, DeviceAddress, DeviceId, Serial};
 use zeroize::Zeroizing;
 
 use super::{
-    Account, Ack, BatchSize, Bundles, Certified, Day, DeviceStanding, Enrolled, Invite,
+    Account, Ack, BatchSize, Bundles, Certified, Day, DeviceStanding, Enrolled, HeldEnvelope, Invite,
     MailboxBatch, Meta, NewAccount, NewCertificate, NewDeviceList, NewPreKeys, NewRevocations,
     Placed, Rejected, Result, Retention, Stock, Store, StoreError, Uploaded,
 };
@@ -167,6 +167,10 @@ impl Store for SqliteStore {
         let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&mut *writer)
             .await;
+    }
+
+    async fn held(&self, limit: u32) -> Result<Vec<HeldEnvelope>> {
+        envelopes::held(&mut *self.readers.acquire().await?, limit).await
     }
 
     async fn check_writable(&self) -> Result<()> {

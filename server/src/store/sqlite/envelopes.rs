@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::super::{BatchSize, Day, Result, StoredEnvelope};
+use super::super::{BatchSize, Day, HeldEnvelope, Result, StoredEnvelope};
 use super::{runs, sql, unsigned};
 use crate::entropy::random;
 use crate::mailbox::plan::{MailboxCounters, PlannedEnvelope};
@@ -172,4 +172,29 @@ pub(super) async fn overdue(
         .iter()
         .map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?))))
         .collect()
+}
+
+/// What the mailboxes hold, in order within each, at most `limit`.
+pub(super) async fn held(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<HeldEnvelope>> {
+    sqlx::query(
+        "SELECT devices.account, devices.device, envelopes.seq, envelopes.ciphertext \
+         FROM envelopes JOIN devices ON devices.id = envelopes.mailbox \
+         ORDER BY devices.account, devices.device, envelopes.seq LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(HeldEnvelope {
+            account: row.try_get(0)?,
+            device: row.try_get(1)?,
+            seq: unsigned(row.try_get(2)?),
+            ciphertext: row.try_get(3)?,
+        })
+    })
+    .collect()
 }
