@@ -46,6 +46,13 @@ pub enum TransportError {
     Refused(u16),
 }
 
+impl TransportError {
+    /// Somebody else's key, told by its hash: the library's own words are no sentence.
+    fn other_key(mismatch: wardline_tls::PinMismatch) -> Self {
+        Self::Untrusted(format!("it shows {}", hex::encode(mismatch.shown)))
+    }
+}
+
 /// The methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

@@ -143,6 +143,9 @@ impl Story {
             .and_then(|line| line.get("id")?.as_str())
             .context("no conversation")?
             .to_owned();
+        // To the nurse the doctor is new: the conversation waits until it is accepted.
+        nurse.messages()?;
+        nurse.run(["contacts", "accept", &doctor.account()?])?;
         let members = vec![doctor, nurse, patient];
         let mut story = Self {
             plan,

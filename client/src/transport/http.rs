@@ -132,6 +132,9 @@ fn classify(error: &reqwest::Error) -> TransportError {
     if error.is_timeout() {
         return TransportError::TimedOut;
     }
+    if let Some(mismatch) = wardline_tls::find_pin_mismatch(error) {
+        return TransportError::other_key(mismatch);
+    }
     let reason = innermost(error);
     if let Some(pin) = tls_fault(error) {
         return TransportError::Untrusted(pin);

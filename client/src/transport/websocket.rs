@@ -55,6 +55,9 @@ pub(super) async fn open(
                 .connect(name, tcp)
                 .await
                 .map_err(|error| match error.get_ref() {
+                    _ if let Some(mismatch) = wardline_tls::find_pin_mismatch(&error) => {
+                        TransportError::other_key(mismatch)
+                    }
                     Some(inner) if inner.is::<rustls::Error>() => {
                         TransportError::Untrusted(inner.to_string())
                     }
