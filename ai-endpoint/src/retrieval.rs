@@ -22,7 +22,7 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Te
 use thiserror::Error;
 
 use self::documents::{Document, FolderFault, Found, Passage, passages, read_folder};
-use self::words::{ANALYZER, analyzer, concepts};
+use self::words::{ANALYZER, analyzer, concepts, sentences};
 
 /// The share of a question's ideas, by weight, that a passage must cover.
 pub const COVERAGE_MIN: f64 = 0.5;
@@ -142,11 +142,27 @@ impl Library {
 
     /// At most `most` passages that fit, best first; none if nothing does.
     ///
+    /// People tell before they ask. If nothing fits all that was said, each sentence is tried
+    /// alone, by the same rule.
+    ///
     /// # Errors
     ///
     /// [`LibraryFault::Index`], which would be a fault of the index library.
     pub fn search(&self, question: &str, most: usize) -> Result<Vec<Hit>, LibraryFault> {
-        Ok(self.shelf().search(question, most)?)
+        let shelf = self.shelf();
+        let whole = shelf.search(question, most)?;
+        if !whole.is_empty() {
+            return Ok(whole);
+        }
+        let mut best: Vec<Hit> = Vec::new();
+        for sentence in sentences(question) {
+            let hits = shelf.search(sentence, most)?;
+            let score = |hits: &[Hit]| hits.first().map_or(0.0, |hit| hit.score);
+            if score(&hits) > score(&best) {
+                best = hits;
+            }
+        }
+        Ok(best)
     }
 
     /// What there is.

@@ -44,7 +44,13 @@ pub(crate) struct Options {
 #[derive(Args)]
 pub(crate) struct ProfileOptions {
     /// Name of the profile: one profile is one device of one account.
-    #[arg(short = 'P', long, global = true, default_value = "default", value_name = "NAME")]
+    #[arg(
+        short = 'P',
+        long,
+        global = true,
+        default_value = "default",
+        value_name = "NAME"
+    )]
     pub(crate) profile: String,
     /// Folder that holds the profiles [default: $XDG_DATA_HOME/wardline].
     #[arg(long, global = true, value_name = "DIR")]

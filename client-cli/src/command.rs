@@ -15,10 +15,11 @@ mod verify;
 use std::time::Duration;
 
 use wardline_client::api::{
-    Client, ClientError, ConversationId, Mention, ProfileConfig, ProfileError, RelayError, TransportError,
+    Client, ClientError, ConversationId, Mention, ProfileConfig, ProfileError, RelayError,
+    TransportError,
 };
-use wardline_wire::problem::ProblemKind;
 use wardline_wire::ids::AccountId;
+use wardline_wire::problem::ProblemKind;
 
 use crate::args::{Command, Options, ProfileOptions};
 use crate::failure::{Failure, Kind};
@@ -30,7 +31,12 @@ const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
 /// Runs what was typed.
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let Options { profile, json, command, .. } = options;
+    let Options {
+        profile,
+        json,
+        command,
+        ..
+    } = options;
     match command {
         Command::Enroll(args) => enroll::run(&profile, json, args).await,
         Command::Status => status::run(&profile, json).await,
@@ -61,7 +67,9 @@ async fn open_and_sync(options: &ProfileOptions) -> Result<Client, Failure> {
         Ok(()) => Ok(client),
         Err(error) => match failed(error) {
             failure if failure.kind == Kind::Io => {
-                output::note("warning: the relay cannot be reached; going on with what is stored on this device");
+                output::note(
+                    "warning: the relay cannot be reached; going on with what is stored on this device",
+                );
                 Ok(client)
             }
             failure => {
@@ -76,7 +84,9 @@ async fn open_and_sync(options: &ProfileOptions) -> Result<Client, Failure> {
 /// with the next command.
 async fn flush(client: &Client) {
     if client.sync(CONNECT_WAIT).await.is_err() {
-        output::note("note: not everything has reached the relay yet; it goes out with the next command");
+        output::note(
+            "note: not everything has reached the relay yet; it goes out with the next command",
+        );
     }
 }
 
@@ -96,7 +106,9 @@ async fn mentions_in(
         .filter(|candidate| candidate.id == conversation)
         .flat_map(|conversation| &conversation.members)
         .filter_map(|member| {
-            let contact = contacts.iter().find(|contact| contact.account == member.account)?;
+            let contact = contacts
+                .iter()
+                .find(|contact| contact.account == member.account)?;
             Some((contact.handle.clone()?, member.account))
         })
         .collect();
@@ -112,12 +124,22 @@ fn find_mentions(text: &str, members: &[(String, AccountId)]) -> Vec<Mention> {
             .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
             .unwrap_or(rest.len());
         // A sentence may end behind the name.
-        let handle = rest.get(..end).unwrap_or_default().trim_end_matches(['.', '-', '_']).to_lowercase();
+        let handle = rest
+            .get(..end)
+            .unwrap_or_default()
+            .trim_end_matches(['.', '-', '_'])
+            .to_lowercase();
         let member = members.iter().find(|(name, _)| *name == handle);
-        if let (Some((_, account)), Ok(start), Ok(length)) =
-            (member, u32::try_from(start), u32::try_from(handle.len() + 1))
-        {
-            found.push(Mention { account: *account, start, length });
+        if let (Some((_, account)), Ok(start), Ok(length)) = (
+            member,
+            u32::try_from(start),
+            u32::try_from(handle.len() + 1),
+        ) {
+            found.push(Mention {
+                account: *account,
+                start,
+                length,
+            });
         }
     }
     found
@@ -134,7 +156,9 @@ async fn names(client: &Client) -> Result<Names, Failure> {
 /// The core's errors as exit statuses.
 pub(crate) fn failed(error: ClientError) -> Failure {
     let kind = match &error {
-        ClientError::Profile(ProfileError::Io { .. }) | ClientError::Store(_) | ClientError::TimedOut => Kind::Io,
+        ClientError::Profile(ProfileError::Io { .. })
+        | ClientError::Store(_)
+        | ClientError::TimedOut => Kind::Io,
         ClientError::Profile(ProfileError::Missing(_)) | ClientError::NotEnrolled => Kind::Input,
         ClientError::Profile(_) => Kind::Locked,
         ClientError::Relay(error) => relay_kind(error),
@@ -159,7 +183,9 @@ fn relay_kind(error: &RelayError) -> Kind {
         RelayError::Refused { kind, .. } => match kind {
             ProblemKind::Limited => Kind::RateLimited,
             ProblemKind::Internal | ProblemKind::Unavailable => Kind::Io,
-            ProblemKind::Forbidden | ProblemKind::Revoked | ProblemKind::Unauthorized => Kind::Refused,
+            ProblemKind::Forbidden | ProblemKind::Revoked | ProblemKind::Unauthorized => {
+                Kind::Refused
+            }
             _ => Kind::Input,
         },
         _ => Kind::Io,
@@ -174,9 +200,18 @@ mod tests {
     fn mentions_end_where_the_handle_does() {
         let assistant = AccountId::from_random_bytes([1; 16]);
         let lee = AccountId::from_random_bytes([2; 16]);
-        let members = [("assistant".to_owned(), assistant), ("dr-lee".to_owned(), lee)];
-        let found = find_mentions("@assistant, ask @Dr-Lee. Not @dr-leeds or a@b, ü @dr-lee", &members);
-        let spans: Vec<_> = found.iter().map(|mention| (mention.account, mention.start, mention.length)).collect();
+        let members = [
+            ("assistant".to_owned(), assistant),
+            ("dr-lee".to_owned(), lee),
+        ];
+        let found = find_mentions(
+            "@assistant, ask @Dr-Lee. Not @dr-leeds or a@b, ü @dr-lee",
+            &members,
+        );
+        let spans: Vec<_> = found
+            .iter()
+            .map(|mention| (mention.account, mention.start, mention.length))
+            .collect();
         assert_eq!(spans, [(assistant, 0, 10), (lee, 16, 7), (lee, 51, 7)]);
         assert!(find_mentions("no one", &members).is_empty());
     }

@@ -20,10 +20,17 @@ fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
-            let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let shown = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             // Nowhere to report a failure to print the report.
             let _ = error.print();
-            return if shown { ExitCode::SUCCESS } else { ExitCode::from(64) };
+            return if shown {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(64)
+            };
         }
     };
     init_logging(options.verbose);
@@ -48,7 +55,12 @@ fn run(options: Options) -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Kind::Unexpected, format!("the runtime did not start: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                Kind::Unexpected,
+                format!("the runtime did not start: {error}"),
+            )
+        })?;
     let result = runtime.block_on(command::run(options));
     // A terminal read may still be blocked in a helper thread: do not wait for it.
     runtime.shutdown_background();
@@ -61,5 +73,8 @@ fn init_logging(verbose: u8) {
         1 => "wardline=info,wardline_client=info",
         _ => "wardline=debug,wardline_client=debug",
     };
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(std::io::stderr)
+        .init();
 }

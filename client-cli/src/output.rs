@@ -1,13 +1,19 @@
 //! Data on standard output, words on standard error.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this module is for")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what this module is for"
+)]
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use wardline_client::api::AiAnswer;
+use wardline_client::api::{
+    Contact, Conversation, ConversationChange, Message, MessageBody, OwnAccount,
+};
 use wardline_client::content::AiBackend;
-use wardline_client::api::{Contact, Conversation, ConversationChange, Message, MessageBody, OwnAccount};
 use wardline_wire::clock::Timestamp;
 use wardline_wire::directory::role_name;
 use wardline_wire::ids::AccountId;
@@ -36,7 +42,9 @@ pub(crate) fn clock_time(at: Timestamp) -> String {
     i64::try_from(at.as_millis())
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
-        .map_or_else(String::new, |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string())
+        .map_or_else(String::new, |time| {
+            time.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string()
+        })
 }
 
 /// RFC 3339 in UTC.
@@ -55,9 +63,20 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(own: OwnAccount, contacts: Vec<Contact>, conversations: Vec<Conversation>) -> Self {
-        let contacts = contacts.into_iter().map(|contact| (contact.account, contact)).collect();
-        Self { own, contacts, conversations }
+    pub(crate) fn new(
+        own: OwnAccount,
+        contacts: Vec<Contact>,
+        conversations: Vec<Conversation>,
+    ) -> Self {
+        let contacts = contacts
+            .into_iter()
+            .map(|contact| (contact.account, contact))
+            .collect();
+        Self {
+            own,
+            contacts,
+            conversations,
+        }
     }
 
     /// A person's name, made safe. An AI is always marked as one.
@@ -66,7 +85,9 @@ impl Names {
             return "you".to_owned();
         }
         match self.contacts.get(&account) {
-            Some(contact) if contact.role == Role::Ai => format!("[{}] (Chatbot)", safe_line(&contact.name)),
+            Some(contact) if contact.role == Role::Ai => {
+                format!("[{}] (Chatbot)", safe_line(&contact.name))
+            }
             Some(contact) => safe_line(&contact.name),
             None => account.to_string().chars().take(8).collect(),
         }
@@ -80,7 +101,9 @@ impl Names {
     }
 
     fn conversation(&self, message: &Message) -> Option<&Conversation> {
-        self.conversations.iter().find(|conversation| conversation.id == message.conversation)
+        self.conversations
+            .iter()
+            .find(|conversation| conversation.id == message.conversation)
     }
 
     /// One message for people.
@@ -103,15 +126,28 @@ impl Names {
     fn body_text(&self, body: &MessageBody) -> String {
         match body {
             MessageBody::Text(text) => {
-                format!("{}{}", if text.urgent { "URGENT: " } else { "" }, safe(&text.body))
+                format!(
+                    "{}{}",
+                    if text.urgent { "URGENT: " } else { "" },
+                    safe(&text.body)
+                )
             }
             MessageBody::Answer(answer) => answer_text(answer),
-            MessageBody::Alert(alert) => format!("ALERT ({}): {}", safe_line(&alert.reason), safe(&alert.text)),
+            MessageBody::Alert(alert) => format!(
+                "ALERT ({}): {}",
+                safe_line(&alert.reason),
+                safe(&alert.text)
+            ),
             MessageBody::Attachment(file) => {
-                format!("[file {}, {} bytes] {}", safe_line(&file.file_name), file.size_bytes, safe(&file.caption))
+                format!(
+                    "[file {}, {} bytes] {}",
+                    safe_line(&file.file_name),
+                    file.size_bytes,
+                    safe(&file.caption)
+                )
             }
             MessageBody::EscrowNotice(text) => format!("[{}]", safe(text)),
-                MessageBody::Change(change) => self.change_text(change),
+            MessageBody::Change(change) => self.change_text(change),
             MessageBody::Deleted => "[deleted]".to_owned(),
             _ => "[sent by a newer version of Wardline; update to read it]".to_owned(),
         }
@@ -123,8 +159,12 @@ impl Names {
             ConversationChange::Added(account) => format!("[added {}]", self.person(*account)),
             ConversationChange::Removed(account) => format!("[removed {}]", self.person(*account)),
             ConversationChange::Left => "[left]".to_owned(),
-            ConversationChange::Promoted(account) => format!("[made {} an owner]", self.person(*account)),
-            ConversationChange::Demoted(account) => format!("[{} is no longer an owner]", self.person(*account)),
+            ConversationChange::Promoted(account) => {
+                format!("[made {} an owner]", self.person(*account))
+            }
+            ConversationChange::Demoted(account) => {
+                format!("[{} is no longer an owner]", self.person(*account))
+            }
             ConversationChange::Title => "[changed the title]".to_owned(),
             ConversationChange::Timer(0) => "[messages no longer disappear]".to_owned(),
             ConversationChange::Timer(seconds) => format!("[messages disappear after {seconds} s]"),
@@ -169,13 +209,16 @@ fn body_json(body: &MessageBody) -> (&'static str, Value) {
             }),
         ),
         MessageBody::Answer(answer) => ("answer", answer_json(answer)),
-        MessageBody::Alert(alert) => ("alert", json!({ "text": alert.text, "reason": alert.reason })),
+        MessageBody::Alert(alert) => (
+            "alert",
+            json!({ "text": alert.text, "reason": alert.reason }),
+        ),
         MessageBody::Attachment(file) => (
             "attachment",
             json!({ "fileName": file.file_name, "mediaType": file.media_type, "sizeBytes": file.size_bytes,
                     "text": file.caption }),
         ),
-            MessageBody::EscrowNotice(text) => ("escrow-notice", json!({ "text": text })),
+        MessageBody::EscrowNotice(text) => ("escrow-notice", json!({ "text": text })),
         MessageBody::Change(change) => ("change", json!({ "change": format!("{change:?}") })),
         MessageBody::Deleted => ("deleted", Value::Null),
         _ => ("newer", Value::Null),
@@ -208,7 +251,11 @@ fn answer_text(answer: &AiAnswer) -> String {
             safe_line(&citation.file)
         ));
     }
-    lines.push(format!("  answered by: {} {}", backend_name(provenance.backend), safe_line(&provenance.model)));
+    lines.push(format!(
+        "  answered by: {} {}",
+        backend_name(provenance.backend),
+        safe_line(&provenance.model)
+    ));
     if !answer.disclaimer.is_empty() {
         lines.push(format!("  {}", safe_line(&answer.disclaimer)));
     }

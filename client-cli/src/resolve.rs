@@ -15,7 +15,9 @@ pub(crate) async fn contact(client: &Client, text: &str) -> Result<Contact, Fail
         return contacts
             .into_iter()
             .find(|contact| contact.account == account)
-            .ok_or_else(|| Failure::input("this account is not known here").hint("See: wardline contacts"));
+            .ok_or_else(|| {
+                Failure::input("this account is not known here").hint("See: wardline contacts")
+            });
     }
     let handle = text.strip_prefix('@');
     let mut found: Vec<Contact> = contacts
@@ -31,20 +33,30 @@ pub(crate) async fn contact(client: &Client, text: &str) -> Result<Contact, Fail
         })
         .collect();
     match (found.len(), handle) {
-        (1, _) => found.pop().ok_or_else(|| Failure::new(Kind::Unexpected, "a contact vanished")),
+        (1, _) => found
+            .pop()
+            .ok_or_else(|| Failure::new(Kind::Unexpected, "a contact vanished")),
         (0, Some(handle)) => {
             let handle = handle.parse::<Handle>().map_err(Failure::input)?;
             client.lookup_handle(&handle).await.map_err(failed)
         }
-        (0, None) => Err(Failure::input(format!("there is no contact {:?}", safe_line(text)))
-            .hint("See: wardline contacts; or look a handle up: wardline contacts find @handle")),
-        _ => Err(Failure::input(format!("{:?} could be several contacts", safe_line(text)))
-            .hint("Use the account id; see: wardline contacts")),
+        (0, None) => Err(
+            Failure::input(format!("there is no contact {:?}", safe_line(text))).hint(
+                "See: wardline contacts; or look a handle up: wardline contacts find @handle",
+            ),
+        ),
+        _ => Err(
+            Failure::input(format!("{:?} could be several contacts", safe_line(text)))
+                .hint("Use the account id; see: wardline contacts"),
+        ),
     }
 }
 
 /// A conversation by id, the beginning of its id (8 characters at least), or its title.
-pub(crate) async fn conversation(client: &Client, text: &str) -> Result<Option<Conversation>, Failure> {
+pub(crate) async fn conversation(
+    client: &Client,
+    text: &str,
+) -> Result<Option<Conversation>, Failure> {
     let mut found: Vec<Conversation> = client
         .conversations()
         .await
@@ -60,15 +72,22 @@ pub(crate) async fn conversation(client: &Client, text: &str) -> Result<Option<C
     match found.len() {
         0 => Ok(None),
         1 => Ok(found.pop()),
-        _ => Err(Failure::input(format!("{:?} could be several conversations", safe_line(text)))
-            .hint("Use the id; see: wardline conversations")),
+        _ => Err(Failure::input(format!(
+            "{:?} could be several conversations",
+            safe_line(text)
+        ))
+        .hint("Use the id; see: wardline conversations")),
     }
 }
 
 /// Like [`conversation`], and it must exist.
-pub(crate) async fn known_conversation(client: &Client, text: &str) -> Result<Conversation, Failure> {
+pub(crate) async fn known_conversation(
+    client: &Client,
+    text: &str,
+) -> Result<Conversation, Failure> {
     conversation(client, text).await?.ok_or_else(|| {
-        Failure::input(format!("there is no conversation {:?}", safe_line(text))).hint("See: wardline conversations")
+        Failure::input(format!("there is no conversation {:?}", safe_line(text)))
+            .hint("See: wardline conversations")
     })
 }
 
@@ -81,5 +100,8 @@ pub(crate) async fn destination(client: &Client, text: &str) -> Result<Conversat
         return Ok(conversation.id);
     }
     let contact = contact(client, text).await?;
-    client.create_conversation(None, vec![contact.account]).await.map_err(failed)
+    client
+        .create_conversation(None, vec![contact.account])
+        .await
+        .map_err(failed)
 }

@@ -17,9 +17,10 @@ use clinic::Clinic;
 use stage::{Stage, Who};
 
 /// What the patient says when nothing else is asked for.
-const PATIENT_SAYS: &str = "Hello, my knee was operated on three days ago. How do I keep the wound clean, and may I take a shower?";
+const PATIENT_SAYS: &str =
+    "Hello, my knee was operated on three days ago. How do I keep the wound clean?";
 /// What the clinician asks when the patient's words led to no cited answer.
-const CLINICIAN_ASKS: &str = "@assistant How should a wound with stitches be kept clean?";
+const CLINICIAN_ASKS: &str = "@assistant How do I keep a wound with stitches clean?";
 /// How long the slowest step may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// With a model, the first answer may have to wait for the model to load.

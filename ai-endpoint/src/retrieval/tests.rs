@@ -183,3 +183,22 @@ fn query_syntax_in_a_question_is_only_text() {
         .search(&"wound dressing ".repeat(20_000), 3)
         .unwrap();
 }
+
+#[test]
+fn a_question_is_found_behind_a_story() {
+    let library = Library::open(Source::Samples).unwrap();
+    let told = "Hello, my knee was operated on three days ago. How do I keep the wound clean?";
+    let hits = library.search(told, 3).unwrap();
+    assert_eq!(hits[0].passage.file, "wound-care.md");
+    let hits = library
+        .search("When may I take a shower with stitches?", 3)
+        .unwrap();
+    assert_eq!(hits[0].passage.file, "wound-care.md");
+    // Sentences alone are held to the same rule.
+    for nothing in [
+        "I met my neighbour. The weather in Lisbon is lovely. Who won the football match?",
+        "Thank you. That was good of you. Until tomorrow!",
+    ] {
+        assert!(library.search(nothing, 3).unwrap().is_empty(), "{nothing}");
+    }
+}

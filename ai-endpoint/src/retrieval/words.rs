@@ -94,6 +94,27 @@ pub(super) fn concepts(question: &str) -> Vec<Vec<String>> {
     ideas
 }
 
+/// Most sentences of one question that are looked up alone.
+const SENTENCES_MAX: usize = 8;
+/// A single idea alone says too little: "thanks", "knee".
+const SENTENCE_IDEAS_MIN: usize = 2;
+
+/// The sentences of a question that say enough to be looked up alone; none if there is but one.
+pub(super) fn sentences(question: &str) -> Vec<&str> {
+    let all: Vec<&str> = question
+        .split(['.', '?', '!', ';', '\n'])
+        .map(str::trim)
+        .filter(|sentence| !sentence.is_empty())
+        .collect();
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    all.into_iter()
+        .filter(|sentence| concepts(sentence).len() >= SENTENCE_IDEAS_MIN)
+        .take(SENTENCES_MAX)
+        .collect()
+}
+
 /// Expressions that mean one word.
 const PHRASES: [(&str, &str); 8] = [
     ("opening times", "hours"),

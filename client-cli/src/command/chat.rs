@@ -60,7 +60,11 @@ async fn chat(client: &Client, args: &Chat) -> Result<(), Failure> {
 }
 
 /// Shows the newest messages; the number of the last one.
-async fn history(client: &Client, conversation: ConversationId, count: u64) -> Result<u64, Failure> {
+async fn history(
+    client: &Client,
+    conversation: ConversationId,
+    count: u64,
+) -> Result<u64, Failure> {
     let names = names(client).await?;
     let filter = MessageFilter {
         conversation: Some(conversation),
@@ -77,7 +81,11 @@ async fn history(client: &Client, conversation: ConversationId, count: u64) -> R
     Ok(messages.last().map_or(0, |message| message.local_id))
 }
 
-async fn print_new(client: &Client, conversation: ConversationId, mut after: u64) -> Result<u64, Failure> {
+async fn print_new(
+    client: &Client,
+    conversation: ConversationId,
+    mut after: u64,
+) -> Result<u64, Failure> {
     let messages = page(client, Some(conversation), after).await?;
     if let Some(last) = messages.last() {
         after = last.local_id;
@@ -103,7 +111,10 @@ async fn tell_notice(client: &Client, id: u64) -> Result<(), Failure> {
 /// Deals with one typed line; whether to leave. A line that looks like a command is never sent.
 async fn typed(client: &Client, conversation: ConversationId, line: &str) -> Result<bool, Failure> {
     let Some(command) = line.strip_prefix('/') else {
-        let text = line.strip_prefix(' ').filter(|rest| rest.starts_with('/')).unwrap_or(line);
+        let text = line
+            .strip_prefix(' ')
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(line);
         if !text.trim().is_empty() {
             let mentions = super::mentions_in(client, conversation, text).await?;
             if let Err(error) = client.send_text(conversation, text, None, mentions).await {
@@ -118,7 +129,13 @@ async fn typed(client: &Client, conversation: ConversationId, line: &str) -> Res
         ("help" | "h", None) => output::note(HELP),
         ("members", None) => {
             let names = names(client).await?;
-            for conversation in client.conversations().await.map_err(failed)?.iter().filter(|c| c.id == conversation) {
+            for conversation in client
+                .conversations()
+                .await
+                .map_err(failed)?
+                .iter()
+                .filter(|c| c.id == conversation)
+            {
                 for member in &conversation.members {
                     output::note(&names.person(member.account));
                 }

@@ -11,7 +11,11 @@ use crate::output;
 use crate::resolve;
 use crate::safe_text::safe_line;
 
-pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Contacts) -> Result<(), Failure> {
+pub(super) async fn run(
+    profile: &ProfileOptions,
+    json: bool,
+    args: Contacts,
+) -> Result<(), Failure> {
     let client = open_and_sync(profile).await?;
     let result = act(&client, json, args.action.unwrap_or(ContactAction::List)).await;
     client.shutdown().await;
@@ -35,17 +39,26 @@ async fn act(client: &Client, json: bool, action: ContactAction) -> Result<(), F
         }
         ContactAction::Label { contact, label } => {
             let contact = resolve::contact(client, &contact).await?;
-            client.set_label(contact.account, label.clone()).await.map_err(failed)?;
+            client
+                .set_label(contact.account, label.clone())
+                .await
+                .map_err(failed)?;
             output::note(&format!("called {} on this device", safe_line(&label)));
         }
         ContactAction::Accept { contact } => {
             let contact = resolve::contact(client, &contact).await?;
-            client.accept_request(contact.account).await.map_err(failed)?;
+            client
+                .accept_request(contact.account)
+                .await
+                .map_err(failed)?;
             output::note(&format!("{} may write to you", safe_line(&contact.name)));
         }
         ContactAction::AcceptChange { contact } => {
             let contact = resolve::contact(client, &contact).await?;
-            client.accept_key_change(contact.account).await.map_err(failed)?;
+            client
+                .accept_key_change(contact.account)
+                .await
+                .map_err(failed)?;
             output::note("the new key is accepted; compare safety numbers again: wardline verify");
         }
         ContactAction::Block { contact } => {
@@ -77,8 +90,16 @@ fn show(contact: &Contact, json: bool) {
         }));
         return;
     }
-    let handle = contact.handle.as_ref().map(|handle| format!(" @{handle}")).unwrap_or_default();
-    let verified = if contact.verified { "verified" } else { "not verified" };
+    let handle = contact
+        .handle
+        .as_ref()
+        .map(|handle| format!(" @{handle}"))
+        .unwrap_or_default();
+    let verified = if contact.verified {
+        "verified"
+    } else {
+        "not verified"
+    };
     let mut line = format!(
         "{}  {}{handle}  {}, {}, {verified}",
         contact.account,

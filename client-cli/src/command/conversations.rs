@@ -10,9 +10,18 @@ use crate::output::{self, Names};
 use crate::resolve;
 use crate::safe_text::safe_line;
 
-pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Conversations) -> Result<(), Failure> {
+pub(super) async fn run(
+    profile: &ProfileOptions,
+    json: bool,
+    args: Conversations,
+) -> Result<(), Failure> {
     let client = open_and_sync(profile).await?;
-    let result = act(&client, json, args.action.unwrap_or(ConversationAction::List)).await;
+    let result = act(
+        &client,
+        json,
+        args.action.unwrap_or(ConversationAction::List),
+    )
+    .await;
     client.shutdown().await;
     result
 }
@@ -35,26 +44,41 @@ async fn act(client: &Client, json: bool, action: ConversationAction) -> Result<
             for member in &members {
                 accounts.push(resolve::contact(client, member).await?.account);
             }
-            let id = client.create_conversation(Some(title), accounts).await.map_err(failed)?;
+            let id = client
+                .create_conversation(Some(title), accounts)
+                .await
+                .map_err(failed)?;
             if json {
                 output::json_line(&json!({ "id": id.to_hex() }));
             } else {
                 output::line(&id.to_hex());
             }
         }
-        ConversationAction::Add { conversation, contact } => {
+        ConversationAction::Add {
+            conversation,
+            contact,
+        } => {
             let (id, account) = both(client, &conversation, &contact).await?;
             client.add_member(id, account).await.map_err(failed)?;
         }
-        ConversationAction::Remove { conversation, contact } => {
+        ConversationAction::Remove {
+            conversation,
+            contact,
+        } => {
             let (id, account) = both(client, &conversation, &contact).await?;
             client.remove_member(id, account).await.map_err(failed)?;
         }
-        ConversationAction::Promote { conversation, contact } => {
+        ConversationAction::Promote {
+            conversation,
+            contact,
+        } => {
             let (id, account) = both(client, &conversation, &contact).await?;
             client.promote(id, account).await.map_err(failed)?;
         }
-        ConversationAction::Demote { conversation, contact } => {
+        ConversationAction::Demote {
+            conversation,
+            contact,
+        } => {
             let (id, account) = both(client, &conversation, &contact).await?;
             client.demote(id, account).await.map_err(failed)?;
         }
@@ -62,9 +86,15 @@ async fn act(client: &Client, json: bool, action: ConversationAction) -> Result<
             let id = resolve::known_conversation(client, &conversation).await?.id;
             client.leave(id).await.map_err(failed)?;
         }
-        ConversationAction::Ai { conversation, state } => {
+        ConversationAction::Ai {
+            conversation,
+            state,
+        } => {
             let id = resolve::known_conversation(client, &conversation).await?.id;
-            client.set_ai(id, matches!(state, Switch::On)).await.map_err(failed)?;
+            client
+                .set_ai(id, matches!(state, Switch::On))
+                .await
+                .map_err(failed)?;
         }
     }
     // What the change sends should reach the relay before the process ends.
@@ -76,7 +106,13 @@ async fn both(
     client: &Client,
     conversation: &str,
     contact: &str,
-) -> Result<(wardline_client::api::ConversationId, wardline_wire::ids::AccountId), Failure> {
+) -> Result<
+    (
+        wardline_client::api::ConversationId,
+        wardline_wire::ids::AccountId,
+    ),
+    Failure,
+> {
     let id = resolve::known_conversation(client, conversation).await?.id;
     Ok((id, resolve::contact(client, contact).await?.account))
 }
@@ -103,12 +139,23 @@ fn show(conversation: &Conversation, names: &Names, json: bool) {
     let members: Vec<String> = conversation
         .members
         .iter()
-        .map(|member| format!("{}{}", names.person(member.account), if member.owner { " (owner)" } else { "" }))
+        .map(|member| {
+            format!(
+                "{}{}",
+                names.person(member.account),
+                if member.owner { " (owner)" } else { "" }
+            )
+        })
         .collect();
     let ai = if conversation.ai_on { "" } else { ", AI off" };
     output::line(&format!(
         "{}  {}  [{}]  {} unread{ai}",
-        conversation.id.to_hex().chars().take(12).collect::<String>(),
+        conversation
+            .id
+            .to_hex()
+            .chars()
+            .take(12)
+            .collect::<String>(),
         safe_line(&conversation.title),
         members.join(", "),
         conversation.unread,

@@ -19,7 +19,11 @@ use crate::unlock;
 const MAX_INVITE_BYTES: u64 = 8192;
 
 pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Enroll) -> Result<(), Failure> {
-    let link = if args.invite == "-" { read_invite()? } else { args.invite };
+    let link = if args.invite == "-" {
+        read_invite()?
+    } else {
+        args.invite
+    };
     let invite = Invite::from_link(&link, SystemClock.now()).map_err(Failure::input)?;
     let dir = unlock::profile_dir(profile)?;
     let new = !dir.join("profile.json").exists();

@@ -13,9 +13,14 @@ const DAY_MS: u64 = 24 * 3_600_000;
 
 pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Invite) -> Result<(), Failure> {
     let role = role_from_name(&args.role).ok_or_else(|| {
-        Failure::input(format!("{:?} is not a role", args.role)).hint("One of: patient, staff, ai, admin, officer.")
+        Failure::input(format!("{:?} is not a role", args.role))
+            .hint("One of: patient, staff, ai, admin, officer.")
     })?;
-    let handle = args.handle.map(|handle| handle.parse::<Handle>()).transpose().map_err(Failure::input)?;
+    let handle = args
+        .handle
+        .map(|handle| handle.parse::<Handle>())
+        .transpose()
+        .map_err(Failure::input)?;
     let client = open_and_sync(profile).await?;
     let invite = NewInvite {
         role,

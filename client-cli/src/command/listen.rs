@@ -38,7 +38,9 @@ async fn follow(client: &Client, json: bool, args: &Listen) -> Result<(), Failur
     };
     client.start().await.map_err(failed)?;
     let mut left = args.count.unwrap_or(u64::MAX);
-    let end = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = args
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     while left > 0 {
         left = left.saturating_sub(print_new(client, conversation, &mut after, left, json).await?);
@@ -61,7 +63,11 @@ async fn follow(client: &Client, json: bool, args: &Listen) -> Result<(), Failur
 
 /// The number of the newest stored message.
 async fn newest(client: &Client) -> Result<u64, Failure> {
-    let filter = MessageFilter { before: Some(u64::MAX), limit: 1, ..MessageFilter::default() };
+    let filter = MessageFilter {
+        before: Some(u64::MAX),
+        limit: 1,
+        ..MessageFilter::default()
+    };
     let messages = client.messages(filter).await.map_err(failed)?;
     Ok(messages.last().map_or(0, |message| message.local_id))
 }
@@ -101,7 +107,12 @@ async fn print_new(
 }
 
 /// What is not a message: notices to standard error, partial answers if they are wanted.
-async fn tell(client: &Client, notification: &Notification, json: bool, partial: bool) -> Result<(), Failure> {
+async fn tell(
+    client: &Client,
+    notification: &Notification,
+    json: bool,
+    partial: bool,
+) -> Result<(), Failure> {
     match notification {
         Notification::Notice { id } => {
             for notice in client.notices(id.saturating_sub(1)).await.map_err(failed)? {
@@ -116,7 +127,9 @@ async fn tell(client: &Client, notification: &Notification, json: bool, partial:
             "conversation": part.conversation.to_hex(),
             "contentId": part.partial.answer.to_hex(),
         })),
-        Notification::Partial(part) if partial => output::note(&format!("… {}", safe_line(&part.partial.text))),
+        Notification::Partial(part) if partial => {
+            output::note(&format!("… {}", safe_line(&part.partial.text)))
+        }
         _ => {}
     }
     Ok(())

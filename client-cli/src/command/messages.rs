@@ -11,8 +11,16 @@ use crate::resolve;
 /// Messages read from the store at a time.
 const PAGE: u32 = 500;
 
-pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Messages) -> Result<(), Failure> {
-    let client = if args.offline { open(profile).await? } else { open_and_sync(profile).await? };
+pub(super) async fn run(
+    profile: &ProfileOptions,
+    json: bool,
+    args: Messages,
+) -> Result<(), Failure> {
+    let client = if args.offline {
+        open(profile).await?
+    } else {
+        open_and_sync(profile).await?
+    };
     let result = print(&client, json, &args).await;
     client.shutdown().await;
     result
@@ -30,7 +38,10 @@ async fn print(client: &Client, json: bool, args: &Messages) -> Result<(), Failu
         let page = page(client, conversation, after).await?;
         let Some(last) = page.last() else { break };
         after = last.local_id;
-        for message in page.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        for message in page
+            .iter()
+            .take(usize::try_from(left).unwrap_or(usize::MAX))
+        {
             print_one(&names, message, json);
         }
         left = left.saturating_sub(page.len() as u64);
@@ -44,7 +55,12 @@ pub(super) async fn page(
     conversation: Option<ConversationId>,
     after: u64,
 ) -> Result<Vec<Message>, Failure> {
-    let filter = MessageFilter { conversation, after, before: None, limit: PAGE };
+    let filter = MessageFilter {
+        conversation,
+        after,
+        before: None,
+        limit: PAGE,
+    };
     client.messages(filter).await.map_err(failed)
 }
 

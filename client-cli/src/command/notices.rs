@@ -8,7 +8,11 @@ use crate::failure::Failure;
 use crate::output;
 use crate::safe_text::safe_line;
 
-pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Notices) -> Result<(), Failure> {
+pub(super) async fn run(
+    profile: &ProfileOptions,
+    json: bool,
+    args: Notices,
+) -> Result<(), Failure> {
     let client = open_and_sync(profile).await?;
     let notices = client.notices(args.after).await.map_err(failed);
     client.shutdown().await;
@@ -24,7 +28,12 @@ pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Notices) -> 
                 "detail": notice.detail,
             }));
         } else {
-            output::line(&format!("#{} {} {}", notice.id, output::clock_time(notice.at), safe_line(&notice.text)));
+            output::line(&format!(
+                "#{} {} {}",
+                notice.id,
+                output::clock_time(notice.at),
+                safe_line(&notice.text)
+            ));
         }
     }
     Ok(())

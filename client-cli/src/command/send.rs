@@ -37,15 +37,23 @@ async fn send(client: &Client, json: bool, args: &Send, text: &str) -> Result<()
         Some(id) => Some(answered(client, id).await?),
     };
     let mentions = super::mentions_in(client, conversation, text).await?;
-    let sent = client.send_text(conversation, text, reply_to, mentions).await.map_err(failed)?;
+    let sent = client
+        .send_text(conversation, text, reply_to, mentions)
+        .await
+        .map_err(failed)?;
     let settled = if args.no_wait {
         client.send_status(sent.content_id).await
     } else {
-        client.wait_settled(sent.content_id, Duration::from_secs(args.wait)).await
+        client
+            .wait_settled(sent.content_id, Duration::from_secs(args.wait))
+            .await
     };
     let (states, late) = match settled {
         Ok(states) => (states, false),
-        Err(ClientError::TimedOut) => (client.send_status(sent.content_id).await.map_err(failed)?, true),
+        Err(ClientError::TimedOut) => (
+            client.send_status(sent.content_id).await.map_err(failed)?,
+            true,
+        ),
         Err(error) => return Err(failed(error)),
     };
     let names = names(client).await?;
@@ -62,19 +70,31 @@ async fn send(client: &Client, json: bool, args: &Send, text: &str) -> Result<()
         }));
     } else {
         for status in &states {
-            output::note(&format!("#{} {}: {}", sent.local_id, names.person(status.account), state_name(status)));
+            output::note(&format!(
+                "#{} {}: {}",
+                sent.local_id,
+                names.person(status.account),
+                state_name(status)
+            ));
         }
     }
     if late {
-        return Err(Failure::new(Kind::Io, "the relay has not taken the message yet")
-            .hint("It is stored here and goes out with the next command. Do not send it again."));
+        return Err(
+            Failure::new(Kind::Io, "the relay has not taken the message yet").hint(
+                "It is stored here and goes out with the next command. Do not send it again.",
+            ),
+        );
     }
     Ok(())
 }
 
 /// The content id of a stored message, by its number.
 async fn answered(client: &Client, id: u64) -> Result<wardline_client::api::ContentId, Failure> {
-    client.message(id).await.map(|message| message.content_id).map_err(failed)
+    client
+        .message(id)
+        .await
+        .map(|message| message.content_id)
+        .map_err(failed)
 }
 
 /// A word for a state, the same in JSON and for people.
@@ -89,7 +109,9 @@ fn read_text() -> Result<String, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::input(format!("the message could not be read: {error}")))?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
-        return Err(Failure::input(format!("the message is longer than {MAX_TEXT_BYTES} bytes; nothing was sent")));
+        return Err(Failure::input(format!(
+            "the message is longer than {MAX_TEXT_BYTES} bytes; nothing was sent"
+        )));
     }
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::input("the message is not UTF-8 text; nothing was sent"))?;

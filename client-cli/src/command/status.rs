@@ -34,10 +34,17 @@ pub(super) async fn run(profile: &ProfileOptions, json: bool) -> Result<(), Fail
         output::line(&format!(
             "device:     {}{}",
             own.address.device,
-            if own.is_primary { " (primary: holds the account key)" } else { "" }
+            if own.is_primary {
+                " (primary: holds the account key)"
+            } else {
+                ""
+            }
         ));
         output::line(&format!("role:       {}", role_name(own.role)));
-        output::line(&format!("state:      {}", format!("{:?}", own.state).to_lowercase()));
+        output::line(&format!(
+            "state:      {}",
+            format!("{:?}", own.state).to_lowercase()
+        ));
         output::line(&format!("relay:      {}", own.relay_url));
         output::line(&format!("connection: {connection:?}"));
     }

@@ -13,9 +13,15 @@ pub(super) async fn run(profile: &ProfileOptions, json: bool, args: Verify) -> R
     let client = open_and_sync(profile).await?;
     let result = async {
         let contact = resolve::contact(&client, &args.contact).await?;
-        let number = client.safety_number(contact.account).await.map_err(failed)?;
+        let number = client
+            .safety_number(contact.account)
+            .await
+            .map_err(failed)?;
         if args.matches {
-            client.mark_verified(contact.account).await.map_err(failed)?;
+            client
+                .mark_verified(contact.account)
+                .await
+                .map_err(failed)?;
         }
         let verified = contact.verified || args.matches;
         if json {

@@ -22,9 +22,9 @@ use wardline_wire::ids::{AccountId, DeviceAddress, DeviceId, Serial};
 use zeroize::Zeroizing;
 
 use super::{
-    Account, Ack, BatchSize, Bundles, Certified, Day, DeviceStanding, Enrolled, HeldEnvelope, Invite,
-    MailboxBatch, Meta, NewAccount, NewCertificate, NewDeviceList, NewPreKeys, NewRevocations,
-    Placed, Rejected, Result, Retention, Stock, Store, StoreError, Uploaded,
+    Account, Ack, BatchSize, Bundles, Certified, Day, DeviceStanding, Enrolled, HeldEnvelope,
+    Invite, MailboxBatch, Meta, NewAccount, NewCertificate, NewDeviceList, NewPreKeys,
+    NewRevocations, Placed, Rejected, Result, Retention, Stock, Store, StoreError, Uploaded,
 };
 use crate::mailbox::plan::{Caps, Plan, QueuedSend, RecipientState, Snapshot, plan};
 
