@@ -21,7 +21,8 @@ use wardline_wire::ids::{AccountId, SendId};
 use wardline_wire::problem::ProblemKind;
 use wardline_wire::proto::server_frame::Frame as FromRelay;
 use wardline_wire::proto::{
-    AccountRecord, BundleSet, ClientFrame, PreKeyStock, PreKeyUpload, RevocationBundle, ServerFrame,
+    AccountRecord, BundleSet, ClientFrame, PreKeyStock, PreKeyUpload, RevocationBundle,
+    ServerFrame,
 };
 
 use crate::connection::{self, ConnectionEvent};
@@ -238,8 +239,7 @@ impl Actor {
     }
 
     async fn task(&mut self, mut task: Box<dyn Task>) -> Result<(), StoreError> {
-        let done: Result<(), StoreError> =
-            async { in_turn!(self, |turn| task.run(&mut turn).await) }.await;
+        let done: Result<(), StoreError> = async { in_turn!(self, |turn| task.run(&mut turn).await) }.await;
         task.finish(done);
         Ok(())
     }
@@ -271,7 +271,10 @@ impl Actor {
         self.drained = false;
     }
 
-    async fn connection_event(&mut self, event: Option<ConnectionEvent>) -> Result<(), StoreError> {
+    async fn connection_event(
+        &mut self,
+        event: Option<ConnectionEvent>,
+    ) -> Result<(), StoreError> {
         match event {
             Some(ConnectionEvent::Opened(outgoing)) => {
                 self.in_flight.clear();
@@ -344,8 +347,7 @@ impl Actor {
                 self.in_flight.remove(&id);
                 self.outbox_changed = true;
                 let (code, wait) = (error.code(), error.retry_after_ms);
-                in_turn!(self, |turn| outbox::refused(&mut turn, id, code, wait)
-                    .await)
+                in_turn!(self, |turn| outbox::refused(&mut turn, id, code, wait).await)
             }
             Some(FromRelay::Reauthorized(_)) | None => Ok(()),
         }
@@ -355,10 +357,7 @@ impl Actor {
         match answer {
             Answer::Account(account, result) => {
                 self.running.remove(&CallKey::Account(account));
-                in_turn!(self, |turn| upkeep::account_answered(
-                    &mut turn, account, result
-                )
-                .await)
+                in_turn!(self, |turn| upkeep::account_answered(&mut turn, account, result).await)
             }
             Answer::Bundles(account, result) => {
                 self.running.remove(&CallKey::Bundles(account));

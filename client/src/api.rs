@@ -142,7 +142,13 @@ impl Client {
             jobs: config.jobs,
             own,
         });
-        let running = actor::spawn(db, config.clock.clone(), identity, relay.clone(), profile);
+        let running = actor::spawn(
+            db,
+            config.clock.clone(),
+            identity,
+            relay.clone(),
+            profile,
+        );
         Ok(Self {
             inner: Arc::new(Inner {
                 commands: running.commands,
@@ -280,9 +286,7 @@ impl Client {
     pub async fn own(&self) -> Result<OwnAccount, ClientError> {
         let mut reader = self.reader().await?;
         let db = reader.db()?;
-        let own = store::own::load(db)
-            .await?
-            .ok_or(ClientError::NotEnrolled)?;
+        let own = store::own::load(db).await?.ok_or(ClientError::NotEnrolled)?;
         let account = store::accounts::load(db, own.address.account).await?;
         let certified = account
             .as_ref()

@@ -99,13 +99,8 @@ pub(crate) async fn greet_inviter(turn: &mut Turn<'_>) -> Result<(), StoreError>
     let hash: [u8; 32] = Sha256::digest(account.account_key).into();
     if hash != key_hash {
         // The clinic certifies another key for the inviter than the invite names.
-        Notice::about_once_a_day(
-            turn,
-            NoticeKind::KeyChanged,
-            inviter,
-            "not the key in the invite",
-        )
-        .await?;
+        Notice::about_once_a_day(turn, NoticeKind::KeyChanged, inviter, "not the key in the invite")
+            .await?;
     }
     account.relation = Relation::Accepted;
     account.access_key = account.access_key.or(by.inviter_access_key);
@@ -296,7 +291,10 @@ pub(crate) async fn conversation_changed(
 }
 
 /// Gives an account's access key to the patients it shares our conversations with.
-async fn introduce_to_fellows(turn: &mut Turn<'_>, account: AccountId) -> Result<(), StoreError> {
+async fn introduce_to_fellows(
+    turn: &mut Turn<'_>,
+    account: AccountId,
+) -> Result<(), StoreError> {
     let own = turn.own_account();
     let Some(access_key) = accounts::load(turn.db, account)
         .await?
@@ -345,9 +343,7 @@ pub(crate) async fn introduction_arrived(
     let trusted = accounts::load(turn.db, sender)
         .await?
         .is_some_and(|stored| stored.relation == Relation::Accepted)
-        || !conversations::shared_with(turn.db, sender)
-            .await?
-            .is_empty();
+        || !conversations::shared_with(turn.db, sender).await?.is_empty();
     if !trusted {
         return Ok(());
     }
@@ -388,10 +384,7 @@ pub(crate) async fn record_learned(
         accounts::save(turn.db, &stored).await?;
     }
     greet_inviter(turn).await?;
-    if !conversations::shared_with(turn.db, account)
-        .await?
-        .is_empty()
-    {
+    if !conversations::shared_with(turn.db, account).await?.is_empty() {
         tell_profile(turn, account).await?;
     }
     Ok(())

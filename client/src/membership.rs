@@ -127,8 +127,8 @@ async fn load(
     for (bytes, current) in table::operations(turn.db, conversation.as_bytes()).await? {
         let blob = SignedBlob::decode(bytes.as_slice())
             .map_err(|_| StoreError::Damaged("a membership log"))?;
-        let unverified =
-            UnverifiedOperation::read(blob).map_err(|_| StoreError::Damaged("a membership log"))?;
+        let unverified = UnverifiedOperation::read(blob)
+            .map_err(|_| StoreError::Damaged("a membership log"))?;
         let (account, list) = (
             unverified.claims().author.account,
             unverified.claims().author_list,
@@ -274,7 +274,10 @@ async fn is_flooding(turn: &mut Turn<'_>, account: AccountId) -> Result<bool, St
 
 /// Lists that come with operations. They are signed with the key that they come with; whether
 /// that is the member's key is for the log to say.
-async fn take_evidence(turn: &mut Turn<'_>, evidence: &AccountEvidence) -> Result<(), StoreError> {
+async fn take_evidence(
+    turn: &mut Turn<'_>,
+    evidence: &AccountEvidence,
+) -> Result<(), StoreError> {
     let deployment = turn.identity.own.deployment;
     for blob in &evidence.device_lists {
         let list = ListEvidence::verify(
@@ -407,7 +410,10 @@ async fn take(
 }
 
 /// Which waiting operations lack a list.
-fn waiting_for_lists(needed: &[(AccountId, ListRef)], waiting: &[SignedBlob]) -> Vec<PayloadHash> {
+fn waiting_for_lists(
+    needed: &[(AccountId, ListRef)],
+    waiting: &[SignedBlob],
+) -> Vec<PayloadHash> {
     use wardline_wire::signed::SignedBlobExt as _;
     if needed.is_empty() {
         return Vec::new();
@@ -482,9 +488,9 @@ async fn changed(
         .collect();
     let stored = table::load(turn.db, conversation.as_bytes()).await?;
     let state = next_state(turn, log, stored.as_ref()).await?;
-    let title_kept = stored.as_ref().is_some_and(|stored| {
-        title_of(stored).map(|title| title.hash()) == membership.title_hash()
-    });
+    let title_kept = stored
+        .as_ref()
+        .is_some_and(|stored| title_of(stored).map(|title| title.hash()) == membership.title_hash());
     let row = Conversation {
         conversation: conversation.to_vec(),
         direct: members.len() <= 2 && membership.title_hash().is_none() && begins_direct(log),
@@ -507,19 +513,10 @@ async fn changed(
     table::save(turn.db, &row).await?;
     table::set_members(turn.db, conversation.as_bytes(), &members).await?;
     if stored.is_none() && state == ConversationState::Request {
-        let inviter = log
-            .operations()
-            .next()
-            .map(|(create, _)| create.operation().author.account);
+        let inviter = log.operations().next().map(|(create, _)| create.operation().author.account);
         if let Some(inviter) = inviter {
-            Notice::add(
-                turn,
-                NoticeKind::ContactRequest,
-                Some(inviter),
-                Some(conversation),
-                "",
-            )
-            .await?;
+            Notice::add(turn, NoticeKind::ContactRequest, Some(inviter), Some(conversation), "")
+                .await?;
         }
     }
     for hash in inserted {
@@ -737,16 +734,7 @@ async fn answer(
         return Ok(());
     }
     let key = [conversation.as_bytes().as_slice(), asker.account.as_bytes()].concat();
-    if !inbox::throttle(
-        turn.db,
-        "operations-answer",
-        &key,
-        6,
-        10 * MINUTE_MS,
-        turn.now,
-    )
-    .await?
-    {
+    if !inbox::throttle(turn.db, "operations-answer", &key, 6, 10 * MINUTE_MS, turn.now).await? {
         return Ok(());
     }
     send_whole_log(turn, conversation, asker.account).await
@@ -855,7 +843,10 @@ fn new_title(title: &str) -> Result<ConversationTitle, ClientError> {
 }
 
 /// A known account as a member to be.
-async fn new_member(turn: &mut Turn<'_>, account: AccountId) -> Result<NewMember, ClientError> {
+async fn new_member(
+    turn: &mut Turn<'_>,
+    account: AccountId,
+) -> Result<NewMember, ClientError> {
     let stored = accounts::load(turn.db, account)
         .await?
         .ok_or(ClientError::UnknownContact)?;
@@ -876,11 +867,7 @@ pub(crate) async fn create(
     let own = turn.own_account();
     let mut fellows = Vec::new();
     for account in members {
-        if *account == own
-            || fellows
-                .iter()
-                .any(|known: &NewMember| known.account == *account)
-        {
+        if *account == own || fellows.iter().any(|known: &NewMember| known.account == *account) {
             continue;
         }
         fellows.push(new_member(turn, *account).await?);
@@ -922,9 +909,7 @@ pub(crate) async fn create(
     }
     // The log reaches everybody before profiles and messages do.
     let others: Vec<AccountId> = fellows.iter().map(|member| member.account).collect();
-    let row_needed = table::load(turn.db, conversation.as_bytes())
-        .await?
-        .is_none();
+    let row_needed = table::load(turn.db, conversation.as_bytes()).await?.is_none();
     if row_needed {
         let row = Conversation {
             conversation: conversation.to_vec(),

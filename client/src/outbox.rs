@@ -163,14 +163,7 @@ async fn set_state(
     account: AccountId,
     state: DeliveryState,
 ) -> Result<(), StoreError> {
-    table::set_delivery(
-        turn.db,
-        content_id.as_bytes(),
-        account,
-        state.slug(),
-        turn.now,
-    )
-    .await?;
+    table::set_delivery(turn.db, content_id.as_bytes(), account, state.slug(), turn.now).await?;
     turn.notify(Notification::Delivery { content_id });
     Ok(())
 }
@@ -343,7 +336,11 @@ async fn show_state(
     Ok(())
 }
 
-async fn give_up(turn: &mut Turn<'_>, row: &Row, state: DeliveryState) -> Result<(), StoreError> {
+async fn give_up(
+    turn: &mut Turn<'_>,
+    row: &Row,
+    state: DeliveryState,
+) -> Result<(), StoreError> {
     show_state(turn, row, state).await?;
     table::delete(turn.db, row.id).await
 }
@@ -397,7 +394,8 @@ async fn encrypt_row(
             Some(filler) if !wanted => filler,
             _ => &plaintext,
         };
-        let Some(ciphertext) = session::encrypt(turn, account.account, device, bytes).await? else {
+        let Some(ciphertext) = session::encrypt(turn, account.account, device, bytes).await?
+        else {
             // It was usable a moment ago: the session is exhausted or damaged. A fresh one helps.
             let address = DeviceAddress {
                 account: account.account,
@@ -510,7 +508,10 @@ pub(crate) async fn frame_of(
 }
 
 /// The relay answered a send.
-pub(crate) async fn answered(turn: &mut Turn<'_>, result: &SendResult) -> Result<(), StoreError> {
+pub(crate) async fn answered(
+    turn: &mut Turn<'_>,
+    result: &SendResult,
+) -> Result<(), StoreError> {
     let Ok(send_id) = SendId::from_slice(&result.send_id) else {
         return Ok(());
     };

@@ -95,21 +95,14 @@ struct Opening<'a> {
 /// and the mailbox goes on.
 async fn guarded(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome, StoreError> {
     let mark = turn.effects.mark();
-    sqlx::query("SAVEPOINT envelope")
-        .execute(&mut *turn.db)
-        .await?;
+    sqlx::query("SAVEPOINT envelope").execute(&mut *turn.db).await?;
     let outcome = match open(turn, envelope).await {
         Ok(outcome) => outcome,
         Err(StoreError::Damaged(what)) => {
-            sqlx::query("ROLLBACK TO envelope")
-                .execute(&mut *turn.db)
-                .await?;
+            sqlx::query("ROLLBACK TO envelope").execute(&mut *turn.db).await?;
             turn.effects.take_back(mark);
             turn.logs.forget();
-            tracing::error!(
-                what,
-                "a stored record is damaged; an envelope was set aside"
-            );
+            tracing::error!(what, "a stored record is damaged; an envelope was set aside");
             Outcome::Quarantined("a stored record is damaged")
         }
         Err(error) => return Err(error),
@@ -119,9 +112,7 @@ async fn guarded(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome,
     {
         quarantine(turn, envelope, reason).await?;
     }
-    sqlx::query("RELEASE envelope")
-        .execute(&mut *turn.db)
-        .await?;
+    sqlx::query("RELEASE envelope").execute(&mut *turn.db).await?;
     Ok(outcome)
 }
 
@@ -169,9 +160,7 @@ async fn open(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome, St
     let list = directory::list_of(turn, &account)?;
     let Some(device) = list.device(sender.device) else {
         if envelope.parked {
-            return Ok(Outcome::Quarantined(
-                "the device is not on the sender's list",
-            ));
+            return Ok(Outcome::Quarantined("the device is not on the sender's list"));
         }
         return park(turn, envelope, ParkReason::UnknownDevice).await;
     };
@@ -212,9 +201,7 @@ async fn park(
     }
     let (here, everywhere) = inbox::parked_counts(turn.db, account).await?;
     if here >= MAX_PARKED_PER_ACCOUNT || everywhere >= MAX_PARKED {
-        return Ok(Outcome::Quarantined(
-            "too many envelopes of unknown senders",
-        ));
+        return Ok(Outcome::Quarantined("too many envelopes of unknown senders"));
     }
     inbox::park(
         turn.db,
@@ -276,9 +263,7 @@ async fn take(
     if ephemeral && !content.kind.is_ephemeral() {
         // An ephemeral envelope may be lost, so nothing that matters travels in one. A relay that
         // marks a stored one as ephemeral would have it acknowledged unseen.
-        return Ok(Outcome::Quarantined(
-            "an ephemeral envelope with lasting content",
-        ));
+        return Ok(Outcome::Quarantined("an ephemeral envelope with lasting content"));
     }
     if !ephemeral && inbox::was_seen(turn.db, sender.account, content.id.as_bytes()).await? {
         return Ok(Outcome::Duplicate);
@@ -396,9 +381,7 @@ pub(crate) async fn in_conversation(
                 return Ok(Outcome::Committed);
             }
             if inbox::deferred_count(turn.db, sender.account).await? >= MAX_DEFERRED_PER_ACCOUNT {
-                return Ok(Outcome::Quarantined(
-                    "too many contents without their conversation",
-                ));
+                return Ok(Outcome::Quarantined("too many contents without their conversation"));
             }
             inbox::defer(
                 turn.db,
@@ -520,11 +503,7 @@ pub(crate) async fn dispatch(
             store_message(turn, sender, conversation, content).await?;
         }
         // Kinds that belong elsewhere.
-        _ => {
-            return Ok(Outcome::Quarantined(
-                "this does not belong in a conversation",
-            ));
-        }
+        _ => return Ok(Outcome::Quarantined("this does not belong in a conversation")),
     }
     Ok(Outcome::Committed)
 }
@@ -600,14 +579,7 @@ async fn store_message(
         misc::add_job(turn.db, local_id, conversation.as_bytes(), turn.now).await?;
         turn.notify(Notification::Job);
     }
-    receipt(
-        turn,
-        conversation,
-        sender.account,
-        &[content_id],
-        ReceiptKind::Delivered,
-    )
-    .await
+    receipt(turn, conversation, sender.account, &[content_id], ReceiptKind::Delivered).await
 }
 
 /// Queues an encrypted receipt to the author, if it is someone we talk to.
@@ -624,7 +596,9 @@ pub(crate) async fn receipt(
         .is_some_and(|account| account.relation == Relation::Accepted);
     let open = crate::store::conversations::load(turn.db, conversation.as_bytes())
         .await?
-        .is_some_and(|stored| stored.state == crate::store::conversations::ConversationState::Open);
+        .is_some_and(|stored| {
+            stored.state == crate::store::conversations::ConversationState::Open
+        });
     if ids.is_empty() || !open || !(accepted || kind == ReceiptKind::Delivered) {
         return Ok(());
     }
@@ -669,3 +643,4 @@ async fn receipts_arrived(
     }
     Ok(())
 }
+

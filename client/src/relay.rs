@@ -308,7 +308,10 @@ impl Relay {
     /// `PUT /v1/keys`.
     pub(crate) async fn put_keys(&self, upload: &PreKeyUpload) -> Result<PreKeyStock, RelayError> {
         let path = "/v1/keys".to_owned();
-        decode(self.call(Method::Put, path, upload.encode_to_vec()).await?)
+        decode(
+            self.call(Method::Put, path, upload.encode_to_vec())
+                .await?,
+        )
     }
 
     /// `GET /v1/keys`.

@@ -27,8 +27,11 @@ use wardline_wire::ids::{AccountId, DeviceId};
 use crate::profile::StoreKey;
 
 /// Numbered, append-only; a released one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "profile", include_str!("../migrations/0001_profile.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "profile",
+    include_str!("../migrations/0001_profile.sql"),
+)];
 
 /// Why the database failed.
 #[derive(Debug, thiserror::Error)]

@@ -217,8 +217,7 @@ async fn conversation_arrived(
     turn: &mut Turn<'_>,
     entry: &SyncConversation,
 ) -> Result<(), StoreError> {
-    let Some(mut stored) = conversations::load(turn.db, entry.conversation.as_bytes()).await?
-    else {
+    let Some(mut stored) = conversations::load(turn.db, entry.conversation.as_bytes()).await? else {
         return Ok(());
     };
     if entry.accepted && stored.state == ConversationState::Request {
@@ -252,7 +251,10 @@ async fn read_elsewhere(turn: &mut Turn<'_>, read: &[ContentId]) -> Result<(), S
 }
 
 /// When a message that is read now disappears.
-pub(crate) fn disappears_at(turn: &Turn<'_>, message: &messages::Row) -> Option<Timestamp> {
+pub(crate) fn disappears_at(
+    turn: &Turn<'_>,
+    message: &messages::Row,
+) -> Option<Timestamp> {
     let content = Content::decode_unpadded(&message.content).ok()?;
     (content.expires_after_s > 0).then(|| {
         turn.now

@@ -197,10 +197,6 @@ async fn no_record(
     }
     let unknown = error.kind() == Some(ProblemKind::NotFound);
     receive::record_missing(turn, account, unknown).await?;
-    let wait = if error.is_temporary() {
-        15_000
-    } else {
-        600_000
-    };
+    let wait = if error.is_temporary() { 15_000 } else { 600_000 };
     outbox::postpone(turn, account, DeliveryState::WaitingForKeys, wait).await
 }

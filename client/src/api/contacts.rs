@@ -12,13 +12,13 @@ use crate::invites::{self, NewInvite};
 use crate::membership;
 use crate::notice::Notification;
 use crate::outbox;
-use crate::store::StoreError;
 use crate::store::accounts::{self, Account, Relation};
+use crate::store::StoreError;
 use crate::turn::Turn;
 use crate::upkeep;
-use ed25519_dalek::VerifyingKey;
 use wardline_wire::invite::Invite;
 use wardline_wire::problem::ProblemKind;
+use ed25519_dalek::VerifyingKey;
 
 /// Version of the convention: account ids as 16 bytes, account keys behind 0xED.
 const SAFETY_NUMBER_VERSION: u32 = 1;
@@ -120,9 +120,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let label = label.into();
         if label.len() > MAX_LABEL_BYTES || label.chars().any(char::is_control) {
-            return Err(ClientError::Invalid(
-                "a label has at most 256 bytes on one line",
-            ));
+            return Err(ClientError::Invalid("a label has at most 256 bytes on one line"));
         }
         self.change(account, move |stored| {
             stored.label = (!label.is_empty()).then_some(label);
@@ -151,13 +149,14 @@ impl Client {
                     let identity = turn.identity.clone();
                     let revoked = directory::revocations(turn).await?;
                     let chain = record.certificate.clone().unwrap_or_default();
-                    let certificate = wardline_wire::directory::VerifiedCertificate::verify_handle(
-                        &chain,
-                        &handle,
-                        &identity.anchor,
-                        revoked.as_ref(),
-                        turn.now,
-                    );
+                    let certificate =
+                        wardline_wire::directory::VerifiedCertificate::verify_handle(
+                            &chain,
+                            &handle,
+                            &identity.anchor,
+                            revoked.as_ref(),
+                            turn.now,
+                        );
                     let account = match certificate {
                         Ok(certificate) => certificate.account(),
                         Err(error) => return Ok(Err(RecordFault::from(error))),

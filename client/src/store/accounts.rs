@@ -8,7 +8,9 @@ use wardline_wire::directory::role_from_wire;
 use wardline_wire::ids::AccountId;
 use wardline_wire::proto::{AccountRecord, CertificateChain, Role, SignedBlob};
 
-use super::{StoreError, account_of, array_of, millis, optional_array_of, signed, time_of, u64_of};
+use super::{
+    StoreError, account_of, array_of, millis, optional_array_of, signed, time_of, u64_of,
+};
 
 /// How an account stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,11 +99,7 @@ pub(crate) async fn save(
             timer_seconds = excluded.timer_seconds, ai_on = excluded.ai_on",
     )
     .bind(&conversation.conversation)
-    .bind(if conversation.direct {
-        "direct"
-    } else {
-        "group"
-    })
+    .bind(if conversation.direct { "direct" } else { "group" })
     .bind(&conversation.title)
     .bind(&conversation.title_salt)
     .bind(conversation.state.text())

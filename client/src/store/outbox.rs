@@ -191,12 +191,14 @@ pub(crate) async fn account_waits(
     waiting: Option<&str>,
     until: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE outbox SET waiting = ?, not_before = ? WHERE account = ? AND ready = 0")
-        .bind(waiting)
-        .bind(millis(until))
-        .bind(account.to_vec())
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "UPDATE outbox SET waiting = ?, not_before = ? WHERE account = ? AND ready = 0",
+    )
+    .bind(waiting)
+    .bind(millis(until))
+    .bind(account.to_vec())
+    .execute(db)
+    .await?;
     Ok(())
 }
 

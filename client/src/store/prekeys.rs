@@ -199,11 +199,9 @@ pub(crate) async fn forget_replaced(
         .bind(millis(before))
         .execute(&mut *db)
         .await?;
-    sqlx::query(
-        "DELETE FROM used_base_keys WHERE kyber_id NOT IN (SELECT id FROM prekeys WHERE kind = 4)",
-    )
-    .execute(db)
-    .await?;
+    sqlx::query("DELETE FROM used_base_keys WHERE kyber_id NOT IN (SELECT id FROM prekeys WHERE kind = 4)")
+        .execute(db)
+        .await?;
     Ok(())
 }
 
