@@ -149,17 +149,17 @@ impl Library {
     ///
     /// [`LibraryFault::Index`], which would be a fault of the index library.
     pub fn search(&self, question: &str, most: usize) -> Result<Vec<Hit>, LibraryFault> {
-        let shelf = self.shelf();
-        let whole = shelf.search(question, most)?;
+        let now = self.shelf();
+        let whole = now.search(question, most)?;
         if !whole.is_empty() {
             return Ok(whole);
         }
         let mut best: Vec<Hit> = Vec::new();
         for sentence in sentences(question) {
-            let hits = shelf.search(sentence, most)?;
+            let found = now.search(sentence, most)?;
             let score = |hits: &[Hit]| hits.first().map_or(0.0, |hit| hit.score);
-            if score(&hits) > score(&best) {
-                best = hits;
+            if score(&found) > score(&best) {
+                best = found;
             }
         }
         Ok(best)

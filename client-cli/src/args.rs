@@ -52,7 +52,7 @@ pub(crate) struct ProfileOptions {
         value_name = "NAME"
     )]
     pub(crate) profile: String,
-    /// Folder that holds the profiles [default: $XDG_DATA_HOME/wardline].
+    /// Folder that holds the profiles [default: `$XDG_DATA_HOME/wardline`].
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// File with the passphrase (its first line); asked for at the terminal otherwise.

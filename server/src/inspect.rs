@@ -40,12 +40,12 @@ pub async fn inspect(config: &Config, limit: u32) -> Result<Vec<Held>, StartErro
                 device: envelope.device,
                 seq: envelope.seq,
                 bytes: envelope.ciphertext.len(),
-                begins: envelope
-                    .ciphertext
-                    .iter()
-                    .take(SHOWN)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect(),
+                begins: hex::encode(
+                    envelope
+                        .ciphertext
+                        .get(..SHOWN)
+                        .unwrap_or(&envelope.ciphertext),
+                ),
             })
         })
         .collect())

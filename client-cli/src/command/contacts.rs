@@ -100,17 +100,19 @@ fn show(contact: &Contact, json: bool) {
     } else {
         "not verified"
     };
-    let mut line = format!(
-        "{}  {}{handle}  {}, {}, {verified}",
+    let stopped = match (&contact.halted, contact.key_change_pending) {
+        (_, true) => {
+            ", NEW KEY: nothing is sent (wardline verify, then contacts accept-change)".to_owned()
+        }
+        (Some(reason), false) => format!(", STOPPED ({reason}; see: wardline notices)"),
+        (None, false) => String::new(),
+    };
+    let line = format!(
+        "{}  {}{handle}  {}, {}, {verified}{stopped}",
         contact.account,
         safe_line(&contact.name),
         role_name(contact.role),
         relation_name(contact.relation),
     );
-    if contact.key_change_pending {
-        line.push_str(", NEW KEY: nothing is sent (wardline verify, then contacts accept-change)");
-    } else if let Some(halted) = &contact.halted {
-        line.push_str(&format!(", STOPPED ({halted}; see: wardline notices)"));
-    }
     output::line(&line);
 }

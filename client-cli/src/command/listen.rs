@@ -128,7 +128,7 @@ async fn tell(
             "contentId": part.partial.answer.to_hex(),
         })),
         Notification::Partial(part) if partial => {
-            output::note(&format!("… {}", safe_line(&part.partial.text)))
+            output::note(&format!("… {}", safe_line(&part.partial.text)));
         }
         _ => {}
     }
