@@ -56,8 +56,10 @@ CREATE TABLE accounts (
     relation TEXT NOT NULL,
     -- whether `account_key` was compared by safety number
     verified INTEGER NOT NULL DEFAULT 0,
-    -- AccountRecord with another account key, waiting for a person's decision
-    pending_change BLOB,
+    -- whether a new key waits for a person's decision
+    change_pending INTEGER NOT NULL DEFAULT 0,
+    -- the contact's state machine, encoded; NULL for our own account
+    contact BLOB,
     -- why sending stopped; NULL while it has not
     halted TEXT,
     fetched_at INTEGER NOT NULL,

@@ -21,12 +21,10 @@ use wardline_wire::ids::{AccountId, SendId};
 use wardline_wire::problem::ProblemKind;
 use wardline_wire::proto::server_frame::Frame as FromRelay;
 use wardline_wire::proto::{
-    AccountRecord, BundleSet, ClientFrame, PreKeyStock, PreKeyUpload, RevocationBundle,
-    ServerFrame,
+    AccountRecord, BundleSet, ClientFrame, PreKeyStock, PreKeyUpload, RevocationBundle, ServerFrame,
 };
 
 use crate::connection::{self, ConnectionEvent};
-use crate::directory;
 use crate::membership::Logs;
 use crate::notice::{ConnectionState, Notification};
 use crate::outbox;
@@ -83,7 +81,8 @@ pub(crate) enum Answer {
     Upload(Box<PreKeyUpload>, Result<PreKeyStock, RelayError>),
     Stock(Result<PreKeyStock, RelayError>),
     Revocations(Result<Option<RevocationBundle>, RelayError>),
-    DeviceList(Result<(), RelayError>),
+    /// A list that did not get through is published with the next connection.
+    DeviceList,
 }
 
 /// Everything the actor owns.
@@ -239,7 +238,8 @@ impl Actor {
     }
 
     async fn task(&mut self, mut task: Box<dyn Task>) -> Result<(), StoreError> {
-        let done: Result<(), StoreError> = async { in_turn!(self, |turn| task.run(&mut turn).await) }.await;
+        let done: Result<(), StoreError> =
+            async { in_turn!(self, |turn| task.run(&mut turn).await) }.await;
         task.finish(done);
         Ok(())
     }
@@ -271,10 +271,7 @@ impl Actor {
         self.drained = false;
     }
 
-    async fn connection_event(
-        &mut self,
-        event: Option<ConnectionEvent>,
-    ) -> Result<(), StoreError> {
+    async fn connection_event(&mut self, event: Option<ConnectionEvent>) -> Result<(), StoreError> {
         match event {
             Some(ConnectionEvent::Opened(outgoing)) => {
                 self.in_flight.clear();
@@ -347,7 +344,8 @@ impl Actor {
                 self.in_flight.remove(&id);
                 self.outbox_changed = true;
                 let (code, wait) = (error.code(), error.retry_after_ms);
-                in_turn!(self, |turn| outbox::refused(&mut turn, id, code, wait).await)
+                in_turn!(self, |turn| outbox::refused(&mut turn, id, code, wait)
+                    .await)
             }
             Some(FromRelay::Reauthorized(_)) | None => Ok(()),
         }
@@ -357,7 +355,10 @@ impl Actor {
         match answer {
             Answer::Account(account, result) => {
                 self.running.remove(&CallKey::Account(account));
-                in_turn!(self, |turn| upkeep::account_answered(&mut turn, account, result).await)
+                in_turn!(self, |turn| upkeep::account_answered(
+                    &mut turn, account, result
+                )
+                .await)
             }
             Answer::Bundles(account, result) => {
                 self.running.remove(&CallKey::Bundles(account));
@@ -397,13 +398,13 @@ impl Actor {
                 match result {
                     Ok(Some(bundle)) => {
                         in_turn!(self, |turn| {
-                            directory::learn_revocations(&mut turn, &bundle).await
+                            upkeep::revocations_answered(&mut turn, &bundle).await
                         })
                     }
                     _ => Ok(()),
                 }
             }
-            Answer::DeviceList(_) => {
+            Answer::DeviceList => {
                 self.running.remove(&CallKey::DeviceList);
                 Ok(())
             }
@@ -480,7 +481,12 @@ impl Actor {
                 }
                 Call::Stock => Answer::Stock(relay.stock().await),
                 Call::Revocations => Answer::Revocations(relay.revocations().await),
-                Call::DeviceList(list) => Answer::DeviceList(relay.put_device_list(&list).await),
+                Call::DeviceList(list) => {
+                    if let Err(error) = relay.put_device_list(&list).await {
+                        tracing::warn!(%error, "the device list was not published yet");
+                    }
+                    Answer::DeviceList
+                }
             };
             let _ = answers.send(answer).await;
         });

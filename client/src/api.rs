@@ -31,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -40,7 +41,9 @@ use wardline_wire::invite::Invite;
 use crate::actor::{self, Activity, Command, Task};
 use crate::devices as own_devices;
 use crate::enrol;
+use crate::introductions;
 use crate::profile::{self, Profile};
+use crate::random;
 use crate::relay::Relay;
 use crate::session;
 use crate::store;
@@ -95,7 +98,7 @@ impl Client {
         let transport = config
             .connector
             .transport(&own.relay_url, own.relay_key_sha256)
-            .map_err(enrol::EnrolError::from)?;
+            .map_err(EnrolError::from)?;
         let own = enrol::request(&mut db, &*transport, own).await?;
         Self::run(&config, profile, db, own).await
     }
@@ -142,13 +145,7 @@ impl Client {
             jobs: config.jobs,
             own,
         });
-        let running = actor::spawn(
-            db,
-            config.clock.clone(),
-            identity,
-            relay.clone(),
-            profile,
-        );
+        let running = actor::spawn(db, config.clock.clone(), identity, relay.clone(), profile);
         Ok(Self {
             inner: Arc::new(Inner {
                 commands: running.commands,
@@ -286,7 +283,9 @@ impl Client {
     pub async fn own(&self) -> Result<OwnAccount, ClientError> {
         let mut reader = self.reader().await?;
         let db = reader.db()?;
-        let own = store::own::load(db).await?.ok_or(ClientError::NotEnrolled)?;
+        let own = store::own::load(db)
+            .await?
+            .ok_or(ClientError::NotEnrolled)?;
         let account = store::accounts::load(db, own.address.account).await?;
         let certified = account
             .as_ref()
@@ -336,6 +335,42 @@ impl Client {
         Ok(())
     }
 
+    /// Opens a recovery file to see that it is readable, and returns whose it is.
+    ///
+    /// # Errors
+    /// [`ClientError::Profile`]: missing, damaged, or another passphrase.
+    pub fn check_recovery(path: &Path, passphrase: &str) -> Result<AccountId, ClientError> {
+        let (account, _key) = profile::read_recovery(path, passphrase)?;
+        account
+            .parse()
+            .map_err(|_| ClientError::Profile(ProfileError::Damaged))
+    }
+
+    /// Changes the name that contacts are shown (the certified name, if there is one, stays).
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] for what cannot be shown as a name.
+    pub async fn set_name(&self, name: impl Into<String>) -> Result<(), ClientError> {
+        let name = name.into();
+        self.task(move |turn| Box::pin(async move { introductions::rename(turn, name).await }))
+            .await
+    }
+
+    /// Makes a new access key and tells our contacts: whoever had the old one from somebody else
+    /// can no longer fetch our prekeys.
+    ///
+    /// # Errors
+    /// [`ClientError::Relay`]; run it again.
+    pub async fn renew_access_key(&self) -> Result<(), ClientError> {
+        let key: [u8; 16] = random::bytes();
+        let hash = Sha256::digest(key).into();
+        self.inner.relay.put_access_key(hash).await?;
+        self.task(move |turn| {
+            Box::pin(async move { Ok(introductions::new_access_key(turn, key).await?) })
+        })
+        .await
+    }
+
     /// Closes the socket and the database and lets go of the profile. What was committed stays.
     pub async fn shutdown(&self) {
         let (told, done) = oneshot::channel();
@@ -363,7 +398,7 @@ impl Client {
     {
         let (reply, answer) = oneshot::channel();
         let task = Work {
-            work: Some(work),
+            closure: Some(work),
             result: None,
             reply,
         };
@@ -390,7 +425,7 @@ impl Reader<'_> {
 
 /// A closure on its way to the actor, and its result on the way back.
 struct Work<T, F> {
-    work: Option<F>,
+    closure: Option<F>,
     result: Option<Result<T, ClientError>>,
     reply: oneshot::Sender<Result<T, ClientError>>,
 }
@@ -404,7 +439,7 @@ where
 {
     fn run<'t>(&'t mut self, turn: &'t mut Turn<'_>) -> BoxFuture<'t, Result<(), StoreError>> {
         Box::pin(async move {
-            let Some(work) = self.work.take() else {
+            let Some(work) = self.closure.take() else {
                 return Ok(());
             };
             match work(turn).await {

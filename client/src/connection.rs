@@ -118,18 +118,15 @@ async fn live(
     let mut renew_at = Instant::now() + life.mul_f64(0.75);
     loop {
         tokio::select! {
-            frame = from_actor.recv() => match frame {
-                Some(frame) => {
-                    if outgoing.send(frame).is_err() {
-                        return Some(End::lost("the connection broke"));
-                    }
+            frame = from_actor.recv() => if let Some(frame) = frame {
+                if outgoing.send(frame).is_err() {
+                    return Some(End::lost("the connection broke"));
                 }
-                None => {
-                    if events.is_closed() {
-                        return None;
-                    }
-                    return Some(End::lost("closed on this side"));
+            } else {
+                if events.is_closed() {
+                    return None;
                 }
+                return Some(End::lost("closed on this side"));
             },
             frame = incoming.recv() => match frame {
                 Some(Ok(frame)) => {

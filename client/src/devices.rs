@@ -22,9 +22,9 @@ use crate::api::ClientError;
 use crate::directory;
 use crate::enrol::NewKeys;
 use crate::notice::Notification;
+use crate::store::StoreError;
 use crate::store::accounts::{self, Account, Relation};
 use crate::store::own::{self, Own, OwnState};
-use crate::store::StoreError;
 use crate::turn::{Call, Turn};
 
 /// A list is signed anew after a week of its thirty days.
@@ -133,7 +133,9 @@ pub(crate) async fn request(
         return if own.state == OwnState::Linking && own.root_key.is_none() {
             Ok(request_of(&own))
         } else {
-            Err(ClientError::Enrol(crate::enrol::EnrolError::AlreadyEnrolled))
+            Err(ClientError::Enrol(
+                crate::enrol::EnrolError::AlreadyEnrolled,
+            ))
         };
     }
     let keys = NewKeys::generate();
@@ -178,7 +180,11 @@ fn request_message(own: &Own) -> LinkRequest {
         device_key: own.device_key.verifying_key().to_bytes().to_vec(),
         signature: Vec::new(),
     };
-    request.signature = own.device_key.sign(&request.signed_bytes()).to_bytes().to_vec();
+    request.signature = own
+        .device_key
+        .sign(&request.signed_bytes())
+        .to_bytes()
+        .to_vec();
     request
 }
 
@@ -198,8 +204,7 @@ pub(crate) async fn approve(
         .ok()
         .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
         .ok_or(ClientError::LinkCode)?;
-    let signature =
-        Signature::from_slice(&request.signature).map_err(|_| ClientError::LinkCode)?;
+    let signature = Signature::from_slice(&request.signature).map_err(|_| ClientError::LinkCode)?;
     key.verify_strict(&request.signed_bytes(), &signature)
         .map_err(|_| ClientError::LinkCode)?;
     if request.identity_key.len() != 33
@@ -283,11 +288,7 @@ pub(crate) async fn complete(
         device: DeviceId::new(grant.device_id).map_err(|_| bad())?,
     };
     own.role = role_from_wire(grant.role).ok_or_else(bad)?;
-    own.access_key = grant
-        .access_key
-        .as_slice()
-        .try_into()
-        .map_err(|_| bad())?;
+    own.access_key = grant.access_key.as_slice().try_into().map_err(|_| bad())?;
     own.name = grant.name;
     own.name_version = grant.name_version;
     let list = SignedBlob::decode(grant.device_list.as_slice()).map_err(|_| bad())?;
@@ -323,7 +324,8 @@ pub(crate) async fn complete(
         label: None,
         relation: Relation::Own,
         verified: false,
-        pending_change: None,
+        change_pending: false,
+        contact: None,
         halted: None,
         fetched_at: now,
         first_seen_at: now,
@@ -399,7 +401,9 @@ pub(crate) async fn revoke(
     let mut devices = current.devices.clone();
     devices.retain(|listed| listed.id != u32::from(device));
     if devices.len() == current.devices.len() {
-        return Err(ClientError::Invalid("there is no such device on the account"));
+        return Err(ClientError::Invalid(
+            "there is no such device on the account",
+        ));
     }
     let next = current.next_device_id;
     sign_list(turn, &stored, &current, devices, next).await

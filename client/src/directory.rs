@@ -12,6 +12,10 @@ use wardline_wire::directory::{
 use wardline_wire::ids::{AccountId, DeviceAddress};
 use wardline_wire::proto::{AccountRecord, AccountStatus, RevocationBundle};
 
+use crate::contact::{
+    self, Contact, Freshness, ListReport, Origin, OwnListReport, Stop, check_recipient_list,
+};
+use crate::content::ListRef;
 use crate::notice::{Notice, NoticeKind, Notification};
 use crate::store::accounts::{self, Account, Relation};
 use crate::store::own::OwnState;
@@ -36,17 +40,9 @@ pub enum RecordFault {
     /// The device list does not hold.
     #[error(transparent)]
     DeviceList(#[from] DeviceListError),
-    /// First contact needs a current revocation list.
-    #[error(
-        "the clinic's list of revoked accounts is missing or out of date, so new contacts cannot be checked; tell the clinic's administrator"
-    )]
-    StaleRevocations,
-    /// First contact needs a current device list.
-    #[error("this account's device list has expired; its owner's first device must come online")]
-    ExpiredList,
-    /// The account key is another one, and a person has to decide.
-    #[error("this account's key has changed; check with the person before you accept it")]
-    KeyChanged,
+    /// Sending stopped, or may not begin.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
 }
 
 /// What learning a record came to.
@@ -99,23 +95,29 @@ pub(crate) async fn learn_revocations(
     if offered.is_stale(turn.now) {
         Notice::once_a_day(turn, NoticeKind::RevocationsStale, "").await?;
     }
-    let own = turn.own_account();
     for account in accounts::all(turn.db).await? {
-        let revoked = offered.covers_account(account.account)
-            || VerifiedCertificate::verify(
-                &account.certificate,
-                account.account,
-                &identity.anchor,
-                Some(&offered),
-                turn.now,
-            ) == Err(CertificateError::Revoked);
-        if !revoked || account.halted.is_some() {
+        if account.relation == Relation::Own {
+            let revoked = offered.covers_account(account.account)
+                || VerifiedCertificate::verify(
+                    &account.certificate,
+                    account.account,
+                    &identity.anchor,
+                    Some(&offered),
+                    turn.now,
+                ) == Err(CertificateError::Revoked);
+            if revoked {
+                set_own_state(turn, OwnState::Revoked, NoticeKind::OwnRevoked).await?;
+            }
             continue;
         }
-        if account.account == own {
-            set_own_state(turn, OwnState::Revoked, NoticeKind::OwnRevoked).await?;
-        } else {
-            halt(turn, account, NoticeKind::AccountRevoked, "revocation list").await?;
+        let mut contact = contact_of(turn, &account)?;
+        let notices = contact.observe_revocations(&offered);
+        if !notices.is_empty() {
+            let id = account.account;
+            save_contact(turn, &contact, Some(account)).await?;
+            for notice in notices {
+                tell(turn, id, notice).await?;
+            }
         }
     }
     Ok(())
@@ -126,21 +128,6 @@ async fn refused_revocations(
     error: RevocationError,
 ) -> Result<(), StoreError> {
     Notice::once_a_day(turn, NoticeKind::RevocationsRefused, &error.to_string()).await
-}
-
-/// Stops sending to an account and says why.
-async fn halt(
-    turn: &mut Turn<'_>,
-    mut account: Account,
-    kind: NoticeKind,
-    detail: &str,
-) -> Result<(), StoreError> {
-    account.halted = Some(kind.slug().to_owned());
-    let id = account.account;
-    accounts::save(turn.db, &account).await?;
-    Notice::about(turn, kind, id, detail).await?;
-    turn.notify(Notification::Contact { account: id });
-    Ok(())
 }
 
 /// The verified device list of a stored account.
@@ -161,20 +148,290 @@ pub(crate) fn list_of(
     .map_err(|_| damaged)
 }
 
-/// Takes an account's record from the relay.
+/// The state machine of a stored account.
+fn contact_of(turn: &Turn<'_>, stored: &Account) -> Result<Contact, StoreError> {
+    let bytes = stored
+        .contact
+        .as_deref()
+        .ok_or(StoreError::Damaged("a contact"))?;
+    Contact::decode(bytes, &turn.identity.anchor).map_err(|_| StoreError::Damaged("a contact"))
+}
+
+/// Stores a contact, with what queries want to know of it in columns beside.
+async fn save_contact(
+    turn: &mut Turn<'_>,
+    contact: &Contact,
+    before: Option<Account>,
+) -> Result<Option<Account>, StoreError> {
+    let certified = contact.certificate().zip(contact.certificate_chain());
+    let listed = contact.devices().zip(contact.device_list_blob());
+    let mut stored = match (before, certified, listed) {
+        (Some(before), _, _) => before,
+        (None, Some(_), Some((list, blob))) => Account {
+            account: contact.account(),
+            account_key: [0; 32],
+            role: wardline_wire::proto::Role::Patient,
+            handle: None,
+            display_name: None,
+            certificate: wardline_wire::proto::CertificateChain::default(),
+            device_list: blob.clone(),
+            list_version: list.version(),
+            access_key: None,
+            profile_name: None,
+            profile_version: 0,
+            profile_told: 0,
+            label: None,
+            relation: Relation::Request,
+            verified: false,
+            change_pending: false,
+            contact: None,
+            halted: None,
+            fetched_at: turn.now,
+            first_seen_at: turn.now,
+        },
+        // Nothing to believe yet, nothing to keep.
+        (None, _, _) => return Ok(None),
+    };
+    if let Some((certificate, chain)) = certified {
+        stored.account_key = certificate.account_key().to_bytes();
+        stored.role = certificate.role();
+        stored.handle = certificate
+            .handle()
+            .map(|handle| handle.as_str().to_owned());
+        stored.display_name = certificate.display_name().map(str::to_owned);
+        stored.certificate = chain.clone();
+    }
+    if let Some((list, blob)) = listed {
+        stored.device_list = blob.clone();
+        stored.list_version = list.version();
+    }
+    stored.relation = if contact.is_blocked() {
+        Relation::Blocked
+    } else if contact.is_request() {
+        Relation::Request
+    } else {
+        Relation::Accepted
+    };
+    stored.verified = contact.is_verified();
+    stored.change_pending = contact.pending_key().is_some();
+    stored.halted = match contact.can_send(Freshness::Fresh, turn.now) {
+        Ok(_) | Err(Stop::Blocked) => None,
+        Err(stop) => Some(stop_kind(stop).slug().to_owned()),
+    };
+    stored.contact = Some(contact.encode());
+    accounts::save(turn.db, &stored).await?;
+    turn.notify(Notification::Contact {
+        account: contact.account(),
+    });
+    Ok(Some(stored))
+}
+
+/// Why sending stopped, as notices name it.
+const fn stop_kind(stop: Stop) -> NoticeKind {
+    match stop {
+        Stop::Revoked => NoticeKind::AccountRevoked,
+        Stop::UncertifiedKey => NoticeKind::UncertifiedKey,
+        Stop::VerifiedKeyChanged => NoticeKind::KeyChangedStopped,
+        Stop::TwoLists { .. } => NoticeKind::ListEquivocated,
+        Stop::BrokenChain { .. } => NoticeKind::ListBroken,
+        _ => NoticeKind::RecordRefused,
+    }
+}
+
+/// Stores what the state machine wants shown. What the relay can repeat at will is said once a
+/// day; what changed something is said every time.
+async fn tell(
+    turn: &mut Turn<'_>,
+    account: AccountId,
+    notice: contact::Notice,
+) -> Result<(), StoreError> {
+    use contact::Notice as Seen;
+    let detail = match notice {
+        Seen::CertificateRefused(error) => error.to_string(),
+        Seen::ListRefused(error) => error.to_string(),
+        Seen::DeviceAdded(device) | Seen::DeviceRemoved(device) => format!("device {device}"),
+        Seen::TwoLists { version } | Seen::BrokenChain { version } => format!("list {version}"),
+        _ => String::new(),
+    };
+    let (kind, always) = match notice {
+        Seen::KeyChanged => (NoticeKind::KeyChanged, true),
+        Seen::VerifiedKeyChanged => (NoticeKind::KeyChangedStopped, true),
+        Seen::UncertifiedKey => (NoticeKind::UncertifiedKey, true),
+        Seen::DirectoryEntryChanged => (NoticeKind::DirectoryChanged, true),
+        Seen::TwoLists { .. } => (NoticeKind::ListEquivocated, true),
+        Seen::BrokenChain { .. } => (NoticeKind::ListBroken, true),
+        Seen::DeviceAdded(_) => (NoticeKind::DeviceAdded, true),
+        Seen::DeviceRemoved(_) => (NoticeKind::DeviceRemoved, true),
+        Seen::Revoked => (NoticeKind::AccountRevoked, true),
+        Seen::ListWithheld { .. } => (NoticeKind::ListWithheld, false),
+        Seen::ListRefused(DeviceListError::RolledBack { .. }) => {
+            (NoticeKind::ListRolledBack, false)
+        }
+        Seen::OldCertificate
+        | Seen::CertificateRefused(_)
+        | Seen::ListRefused(_)
+        | Seen::WrongAnswer => (NoticeKind::RecordRefused, false),
+    };
+    if always {
+        Notice::about(turn, kind, account, &detail).await
+    } else {
+        Notice::about_once_a_day(turn, kind, account, &detail).await
+    }
+}
+
+/// Takes an account's record from the relay. `origin` says how a new account came to be known.
 pub(crate) async fn learn(
     turn: &mut Turn<'_>,
     account: AccountId,
     record: &AccountRecord,
+    origin: Origin,
 ) -> Result<Result<Learned, RecordFault>, StoreError> {
     if record.account_id != account.as_bytes() {
         return Ok(Err(RecordFault::Malformed));
     }
-    let Some(chain) = &record.certificate else {
-        return Ok(Err(RecordFault::NotCertified));
+    let identity = turn.identity.clone();
+    let revoked = revocations(turn).await?;
+    let freshness = Freshness::of(revoked.as_ref(), turn.now);
+    let Some(stored) = accounts::load(turn.db, account).await? else {
+        let mut contact = Contact::new(account, origin);
+        let notices = contact.observe_record(record, &identity.anchor, revoked.as_ref(), turn.now);
+        if let Some(fault) = notices.iter().find_map(fault_of) {
+            return Ok(Err(fault));
+        }
+        if let Err(stop) = contact.can_make_first_contact(freshness, turn.now) {
+            return Ok(Err(RecordFault::Stopped(stop)));
+        }
+        return Ok(match save_contact(turn, &contact, None).await? {
+            Some(_) => Ok(Learned::New),
+            None => Err(RecordFault::NotCertified),
+        });
     };
-    let Some(blob) = &record.device_list else {
-        return Ok(Err(RecordFault::Malformed));
+    let mut contact = contact_of(turn, &stored)?;
+    let version = stored.list_version;
+    let key = stored.account_key;
+    let notices = contact.observe_record(record, &identity.anchor, revoked.as_ref(), turn.now);
+    let mut stored = stored;
+    stored.fetched_at = turn.now;
+    save_contact(turn, &contact, Some(stored)).await?;
+    for notice in &notices {
+        tell(turn, account, *notice).await?;
+    }
+    if let Some(list) = contact.devices()
+        && (list.version() != version
+            || contact.account_key().map(VerifyingKey::to_bytes) != Some(key))
+    {
+        drop_old_sessions(turn, list).await?;
+    }
+    match contact.can_send(freshness, turn.now) {
+        Ok(_) | Err(Stop::Blocked) => Ok(Ok(Learned::Known)),
+        Err(stop) => Ok(Err(RecordFault::Stopped(stop))),
+    }
+}
+
+/// Whether a first session may be opened with an account: certificate, list and revocation list
+/// are all current.
+pub(crate) async fn may_begin(turn: &mut Turn<'_>, stored: &Account) -> Result<bool, StoreError> {
+    if stored.relation == Relation::Own {
+        return Ok(true);
+    }
+    let freshness = Freshness::of(revocations(turn).await?.as_ref(), turn.now);
+    let contact = contact_of(turn, stored)?;
+    Ok(contact.can_make_first_contact(freshness, turn.now).is_ok())
+}
+
+/// What makes a first record unusable.
+fn fault_of(notice: &contact::Notice) -> Option<RecordFault> {
+    match notice {
+        contact::Notice::CertificateRefused(error) => Some((*error).into()),
+        contact::Notice::ListRefused(error) => Some((*error).into()),
+        contact::Notice::WrongAnswer => Some(RecordFault::Malformed),
+        contact::Notice::UncertifiedKey => Some(RecordFault::Stopped(Stop::UncertifiedKey)),
+        contact::Notice::Revoked => Some(RecordFault::Stopped(Stop::Revoked)),
+        _ => None,
+    }
+}
+
+/// Lets a person (or a proof) decide about a contact.
+pub(crate) async fn decide(
+    turn: &mut Turn<'_>,
+    account: AccountId,
+    decision: impl FnOnce(&mut Contact),
+) -> Result<bool, StoreError> {
+    let Some(stored) = accounts::load(turn.db, account).await? else {
+        return Ok(false);
+    };
+    if stored.relation == Relation::Own {
+        return Ok(false);
+    }
+    let mut contact = contact_of(turn, &stored)?;
+    decision(&mut contact);
+    save_contact(turn, &contact, Some(stored)).await?;
+    Ok(true)
+}
+
+/// What a message says about its sender's list. `false`: its device is not on the list any more.
+pub(crate) async fn sender_names_list(
+    turn: &mut Turn<'_>,
+    sender: DeviceAddress,
+    named: ListRef,
+) -> Result<bool, StoreError> {
+    let Some(stored) = accounts::load(turn.db, sender.account).await? else {
+        return Ok(true);
+    };
+    if stored.relation == Relation::Own {
+        if named.version > stored.list_version {
+            turn.call(Call::Account(sender.account));
+        }
+        return Ok(true);
+    }
+    let mut contact = contact_of(turn, &stored)?;
+    match contact.observe_own_list(sender.device, named) {
+        ListReport::Agrees | ListReport::Older => Ok(true),
+        ListReport::RemovedDevice => Ok(false),
+        ListReport::Fetch => {
+            save_contact(turn, &contact, Some(stored)).await?;
+            turn.call(Call::Account(sender.account));
+            Ok(true)
+        }
+        ListReport::Contradicts(notice) => {
+            save_contact(turn, &contact, Some(stored)).await?;
+            tell(turn, sender.account, notice).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// What a message says about our own list.
+pub(crate) async fn sender_used_list(
+    turn: &mut Turn<'_>,
+    sender: AccountId,
+    named: ListRef,
+) -> Result<(), StoreError> {
+    let own = turn.own_account();
+    let Some(stored) = accounts::load(turn.db, own).await? else {
+        return Ok(());
+    };
+    let list = list_of(turn, &stored)?;
+    match check_recipient_list(&list, named, turn.identity.own.is_primary()) {
+        OwnListReport::Agrees | OwnListReport::PeerIsBehind => Ok(()),
+        OwnListReport::WeAreBehind => {
+            turn.call(Call::Account(own));
+            Ok(())
+        }
+        OwnListReport::Contradicts => {
+            Notice::about_once_a_day(turn, NoticeKind::ListMismatch, sender, "").await
+        }
+    }
+}
+
+/// Takes our own account's record: the certificate, and a list that only our primary signs.
+async fn learn_own_record(
+    turn: &mut Turn<'_>,
+    record: &AccountRecord,
+) -> Result<Result<(), RecordFault>, StoreError> {
+    let account = turn.own_account();
+    let (Some(chain), Some(blob)) = (&record.certificate, &record.device_list) else {
+        return Ok(Err(RecordFault::NotCertified));
     };
     let identity = turn.identity.clone();
     let revoked = revocations(turn).await?;
@@ -186,234 +443,65 @@ pub(crate) async fn learn(
         turn.now,
     ) {
         Ok(certificate) => certificate,
-        Err(error) => {
-            if error == CertificateError::Revoked
-                && let Some(known) = accounts::load(turn.db, account).await?
-                && known.halted.is_none()
-                && account != turn.own_account()
-            {
-                halt(turn, known, NoticeKind::AccountRevoked, "certificate").await?;
-            }
-            return Ok(Err(error.into()));
-        }
+        Err(error) => return Ok(Err(error.into())),
     };
     let key = *certificate.account_key();
+    let known = accounts::load(turn.db, account).await?;
+    let pinned = match (&identity.own.account_key, &known) {
+        (Some(own), _) => Some(own.verifying_key().to_bytes()),
+        (None, Some(known)) => Some(known.account_key),
+        (None, None) => None,
+    };
+    if pinned.is_some_and(|pinned| pinned != key.to_bytes()) {
+        Notice::once_a_day(turn, NoticeKind::OwnListForged, "another account key").await?;
+        return Ok(Err(RecordFault::Malformed));
+    }
     let list = match VerifiedDeviceList::verify(blob, account, &key, identity.own.deployment) {
         Ok(list) => list,
         Err(error) => return Ok(Err(error.into())),
     };
-    let offered = Offered {
-        record: record.clone(),
-        certificate,
-        list,
+    if let Some(known) = &known {
+        let known_list = list_of(turn, known)?;
+        if let Err(error) = list.check_replaces(&known_list) {
+            if !matches!(error, DeviceListError::RolledBack { .. }) {
+                let detail = error.to_string();
+                Notice::once_a_day(turn, NoticeKind::OwnListForged, &detail).await?;
+            }
+            return Ok(Err(error.into()));
+        }
+        if list.version() > known_list.version() && identity.own.is_primary() {
+            Notice::once_a_day(turn, NoticeKind::OwnListForged, "a newer list").await?;
+        } else if list.devices().len() > known_list.devices().len() {
+            Notice::about(turn, NoticeKind::OwnDeviceAdded, account, "").await?;
+        }
+    }
+    let stored = Account {
+        account,
+        account_key: key.to_bytes(),
+        role: certificate.role(),
+        handle: certificate
+            .handle()
+            .map(|handle| handle.as_str().to_owned()),
+        display_name: certificate.display_name().map(str::to_owned),
+        certificate: chain.clone(),
+        device_list: blob.clone(),
+        list_version: list.version(),
+        access_key: None,
+        profile_name: None,
+        profile_version: 0,
+        profile_told: 0,
+        label: None,
+        relation: Relation::Own,
+        verified: false,
+        change_pending: false,
+        contact: None,
+        halted: None,
+        fetched_at: turn.now,
+        first_seen_at: known.map_or(turn.now, |known| known.first_seen_at),
     };
-    match accounts::load(turn.db, account).await? {
-        None => {
-            // Without a revocation list at all nothing has been revoked yet; an overdue one may hide something.
-            let first_contact = account != turn.own_account();
-            if first_contact && revoked.is_some_and(|list| list.is_stale(turn.now)) {
-                return Ok(Err(RecordFault::StaleRevocations));
-            }
-            if first_contact && offered.list.is_expired(turn.now) {
-                return Ok(Err(RecordFault::ExpiredList));
-            }
-            let mut fresh = offered.account(turn);
-            if account == turn.own_account() {
-                fresh.relation = Relation::Own;
-            }
-            accounts::save(turn.db, &fresh).await?;
-            turn.notify(Notification::Contact { account });
-            Ok(Ok(Learned::New))
-        }
-        Some(known) if known.account_key == key.to_bytes() => {
-            learn_same_key(turn, known, offered).await
-        }
-        Some(known) => learn_other_key(turn, known, offered).await,
-    }
-}
-
-/// A record that holds by itself.
-struct Offered {
-    record: AccountRecord,
-    certificate: VerifiedCertificate,
-    list: VerifiedDeviceList,
-}
-
-impl Offered {
-    fn account(&self, turn: &Turn<'_>) -> Account {
-        Account {
-            account: self.certificate.account(),
-            account_key: self.certificate.account_key().to_bytes(),
-            role: self.certificate.role(),
-            handle: self
-                .certificate
-                .handle()
-                .map(|handle| handle.as_str().to_owned()),
-            display_name: self.certificate.display_name().map(str::to_owned),
-            certificate: self.record.certificate.clone().unwrap_or_default(),
-            device_list: self.record.device_list.clone().unwrap_or_default(),
-            list_version: self.list.version(),
-            access_key: None,
-            profile_name: None,
-            profile_version: 0,
-            profile_told: 0,
-            label: None,
-            relation: Relation::Request,
-            verified: false,
-            pending_change: None,
-            halted: None,
-            fetched_at: turn.now,
-            first_seen_at: turn.now,
-        }
-    }
-
-    /// The stored account with this record in it.
-    fn update(&self, turn: &Turn<'_>, known: Account) -> Account {
-        let fresh = self.account(turn);
-        Account {
-            access_key: known.access_key,
-            profile_name: known.profile_name,
-            profile_version: known.profile_version,
-            profile_told: known.profile_told,
-            label: known.label,
-            relation: known.relation,
-            verified: known.verified,
-            first_seen_at: known.first_seen_at,
-            ..fresh
-        }
-    }
-}
-
-async fn learn_same_key(
-    turn: &mut Turn<'_>,
-    known: Account,
-    offered: Offered,
-) -> Result<Result<Learned, RecordFault>, StoreError> {
-    let account = known.account;
-    let known_list = list_of(turn, &known)?;
-    if let Err(error) = offered.list.check_replaces(&known_list) {
-        accounts::touch(turn.db, account, turn.now).await?;
-        match error {
-            DeviceListError::Equivocated { .. } => {
-                let kind = if account == turn.own_account() {
-                    NoticeKind::OwnListForged
-                } else {
-                    NoticeKind::ListEquivocated
-                };
-                if known.halted.is_none() {
-                    halt(turn, known, kind, &error.to_string()).await?;
-                }
-            }
-            DeviceListError::RolledBack { .. } => {
-                // Our own newer list may simply not have arrived yet.
-                if account != turn.own_account() {
-                    Notice::about_once_a_day(
-                        turn,
-                        NoticeKind::ListRolledBack,
-                        account,
-                        &error.to_string(),
-                    )
-                    .await?;
-                }
-            }
-            _ => {
-                Notice::about_once_a_day(
-                    turn,
-                    NoticeKind::RecordRefused,
-                    account,
-                    &error.to_string(),
-                )
-                .await?;
-            }
-        }
-        return Ok(Err(error.into()));
-    }
-    let newer = offered.list.version() > known_list.version();
-    let halted = known.halted.clone().filter(|reason| {
-        // What the clinic certifies anew is no longer revoked; the rest needs a person.
-        reason != NoticeKind::AccountRevoked.slug()
-    });
-    let mut updated = offered.update(turn, known);
-    updated.halted = halted;
-    accounts::save(turn.db, &updated).await?;
-    if newer {
-        drop_old_sessions(turn, &offered.list).await?;
-        let added = offered
-            .list
-            .devices()
-            .iter()
-            .any(|device| known_list.device(device.id).is_none());
-        if added {
-            let kind = if account == turn.own_account() {
-                NoticeKind::OwnDeviceAdded
-            } else {
-                NoticeKind::DeviceAdded
-            };
-            Notice::about(turn, kind, account, "").await?;
-        }
-        turn.notify(Notification::Contact { account });
-    }
-    Ok(Ok(Learned::Known))
-}
-
-/// The clinic certified another key for the account. Always shown; where a person had compared
-/// safety numbers, nothing is sent until they accept.
-async fn learn_other_key(
-    turn: &mut Turn<'_>,
-    mut known: Account,
-    offered: Offered,
-) -> Result<Result<Learned, RecordFault>, StoreError> {
-    let account = known.account;
-    if account == turn.own_account() {
-        Notice::once_a_day(turn, NoticeKind::OwnListForged, "another account key").await?;
-        return Ok(Err(RecordFault::KeyChanged));
-    }
-    if known.verified {
-        let first = known.pending_change.is_none();
-        known.pending_change = Some(offered.record);
-        known.fetched_at = turn.now;
-        if first {
-            halt(turn, known, NoticeKind::KeyChangedStopped, "").await?;
-        } else {
-            accounts::save(turn.db, &known).await?;
-        }
-        return Ok(Err(RecordFault::KeyChanged));
-    }
-    replace_key(turn, known, &offered).await?;
-    Notice::about(turn, NoticeKind::KeyChanged, account, "").await?;
-    Ok(Ok(Learned::Known))
-}
-
-async fn replace_key(
-    turn: &mut Turn<'_>,
-    known: Account,
-    offered: &Offered,
-) -> Result<(), StoreError> {
-    let account = known.account;
-    let mut updated = offered.update(turn, known);
-    updated.verified = false;
-    accounts::save(turn.db, &updated).await?;
-    drop_old_sessions(turn, &offered.list).await?;
-    turn.notify(Notification::Contact { account });
-    Ok(())
-}
-
-/// A person accepts the key that waits.
-pub(crate) async fn accept_key_change(
-    turn: &mut Turn<'_>,
-    account: AccountId,
-) -> Result<Result<(), RecordFault>, StoreError> {
-    let Some(mut known) = accounts::load(turn.db, account).await? else {
-        return Ok(Err(RecordFault::Malformed));
-    };
-    let Some(record) = known.pending_change.take() else {
-        return Ok(Ok(()));
-    };
-    // Not verified any more: the same record now goes through, if it still holds.
-    known.verified = false;
-    known.halted = None;
-    accounts::save(turn.db, &known).await?;
-    Ok(learn(turn, account, &record).await?.map(drop))
+    accounts::save(turn.db, &stored).await?;
+    drop_old_sessions(turn, &list).await?;
+    Ok(Ok(()))
 }
 
 /// Sessions with devices that are gone, or that have another identity key, end.
@@ -451,9 +539,8 @@ pub(crate) async fn learn_own(
     if record.certificate.is_none() {
         return Ok(Err(RecordFault::NotCertified));
     }
-    let learned = learn(turn, account, record).await?;
-    match learned {
-        Ok(_) => {}
+    match learn_own_record(turn, record).await? {
+        Ok(()) => {}
         Err(RecordFault::DeviceList(DeviceListError::RolledBack { .. })) => {
             // The relay missed our newest list.
             if turn.identity.own.is_primary()
@@ -463,21 +550,17 @@ pub(crate) async fn learn_own(
             }
             return Ok(Ok(()));
         }
-        Err(RecordFault::Certificate(CertificateError::Revoked)) => {
-            set_own_state(turn, OwnState::Revoked, NoticeKind::OwnRevoked).await?;
-            return Ok(learned.map(drop));
+        Err(fault) => {
+            if fault == RecordFault::Certificate(CertificateError::Revoked) {
+                set_own_state(turn, OwnState::Revoked, NoticeKind::OwnRevoked).await?;
+            }
+            return Ok(Err(fault));
         }
-        Err(fault) => return Ok(Err(fault)),
     }
     let Some(stored) = accounts::load(turn.db, account).await? else {
         return Err(StoreError::Damaged("own account"));
     };
     let own = turn.identity.clone();
-    if let Some(key) = &own.own.account_key
-        && key.verifying_key().to_bytes() != stored.account_key
-    {
-        return Ok(Err(RecordFault::KeyChanged));
-    }
     let list = list_of(turn, &stored)?;
     let listed = list.device(own.own.address.device).is_some_and(|device| {
         device.identity_key == *own.own.identity.identity_key().as_bytes()

@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::random;
 use crate::relay::{self, RelayError};
-use crate::store::own::{self, CameBy, Own, OwnState};
 use crate::store::StoreError;
+use crate::store::own::{self, CameBy, Own, OwnState};
 use crate::transport::{Transport, TransportError};
 
 /// Registration ids that fit every message of the protocol.
@@ -199,7 +199,10 @@ fn first_list(own: &Own, account_key: &SigningKey) -> SignedBlob {
         version: 1,
         prev_hash: Vec::new(),
         issued_at_ms: own.created_at.as_millis(),
-        expires_at_ms: own.created_at.plus_millis(DEVICE_LIST_VALIDITY_MS).as_millis(),
+        expires_at_ms: own
+            .created_at
+            .plus_millis(DEVICE_LIST_VALIDITY_MS)
+            .as_millis(),
         devices: vec![Device {
             id: own.address.device.into(),
             identity_key: own.identity.identity_key().as_bytes().to_vec(),

@@ -4,23 +4,27 @@
 //! inviter's in the invite, everybody's in their profiles, and those of people it shares a
 //! conversation with by whoever manages that conversation.
 
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 use wardline_wire::directory::check_display_name;
-use wardline_wire::ids::{AccountId, DeploymentId};
-use wardline_wire::invite::InviteSecret;
+use wardline_wire::ids::AccountId;
 use wardline_wire::proto::Role;
 
+use crate::api::ClientError;
+use crate::contact::{Contact, check_hello, hello_proof};
 use crate::content::{AccessKey, Fellow, Hello, Introduction, Kind, Profile};
+use crate::directory;
 use crate::membership;
 use crate::notice::{Notice, NoticeKind, Notification};
 use crate::outbox;
 use crate::send;
+use crate::session;
 use crate::store::accounts::{self, Relation};
+use crate::store::conversations::ConversationState;
 use crate::store::own::{self, Own, OwnState};
 use crate::store::{StoreError, conversations, misc};
-use crate::turn::{Call, Turn};
+use crate::turn::{Call, Identity, Turn};
 
 /// Version of a profile that carries an access key and perhaps a name.
 fn own_version(own: &Own) -> u64 {
@@ -46,38 +50,6 @@ async fn own_profile(turn: &mut Turn<'_>) -> Result<Profile, StoreError> {
     })
 }
 
-/// A newcomer and an inviter, as a Hello binds them.
-struct Pair {
-    newcomer: AccountId,
-    newcomer_key: [u8; 32],
-    inviter: AccountId,
-    inviter_key: [u8; 32],
-}
-
-/// The proof inside a Hello (see `account.proto`).
-fn hello_mac(secret: &InviteSecret, deployment: DeploymentId, pair: &Pair) -> Hmac<Sha256> {
-    let mut key = zeroize::Zeroizing::new([0; 32]);
-    let info = [
-        b"wardline/hello-proof/v1\0".as_slice(),
-        deployment.as_bytes(),
-    ];
-    #[expect(
-        clippy::expect_used,
-        reason = "32 bytes are within HKDF's limit, and HMAC takes keys of any length"
-    )]
-    let mut mac = {
-        Hkdf::<Sha256>::new(None, secret.expose())
-            .expand_multi_info(&info, key.as_mut_slice())
-            .expect("32 bytes");
-        Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("any length")
-    };
-    mac.update(pair.newcomer.as_bytes());
-    mac.update(&pair.newcomer_key);
-    mac.update(pair.inviter.as_bytes());
-    mac.update(&pair.inviter_key);
-    mac
-}
-
 /// Once certified: greets the inviter and opens the conversation with them.
 pub(crate) async fn greet_inviter(turn: &mut Turn<'_>) -> Result<(), StoreError> {
     let identity = turn.identity.clone();
@@ -99,28 +71,30 @@ pub(crate) async fn greet_inviter(turn: &mut Turn<'_>) -> Result<(), StoreError>
     let hash: [u8; 32] = Sha256::digest(account.account_key).into();
     if hash != key_hash {
         // The clinic certifies another key for the inviter than the invite names.
-        Notice::about_once_a_day(turn, NoticeKind::KeyChanged, inviter, "not the key in the invite")
-            .await?;
+        Notice::about_once_a_day(
+            turn,
+            NoticeKind::KeyChanged,
+            inviter,
+            "not the key in the invite",
+        )
+        .await?;
     }
-    account.relation = Relation::Accepted;
     account.access_key = account.access_key.or(by.inviter_access_key);
     account.profile_told = own_version(own);
     accounts::save(turn.db, &account).await?;
+    directory::decide(turn, inviter, Contact::accept_request).await?;
     let Some(own_account) = accounts::load(turn.db, own.address.account).await? else {
         return Ok(());
     };
-    let pair = Pair {
-        newcomer: own.address.account,
-        newcomer_key: own_account.account_key,
-        inviter,
-        inviter_key: account.account_key,
-    };
-    let proof = hello_mac(&by.secret, own.deployment, &pair)
-        .finalize()
-        .into_bytes();
+    let proof = hello_proof(
+        &by.secret,
+        own.deployment,
+        (own.address.account, &own_account.account_key),
+        (inviter, &account.account_key),
+    );
     let hello = Kind::Hello(Hello {
         invite: by.secret.id(),
-        proof: proof.into(),
+        proof,
         profile: own_profile(turn).await?,
     });
     finish_hello(turn).await?;
@@ -129,7 +103,7 @@ pub(crate) async fn greet_inviter(turn: &mut Turn<'_>) -> Result<(), StoreError>
         .await
         .map(drop)
         .or_else(|error| match error {
-            crate::api::ClientError::Store(error) => Err(error),
+            ClientError::Store(error) => Err(error),
             _ => Ok(()),
         })
 }
@@ -164,23 +138,21 @@ pub(crate) async fn hello_arrived(
     ) else {
         return Ok(Err("a Hello from nobody"));
     };
-    let pair = Pair {
-        newcomer: sender,
-        newcomer_key: newcomer.account_key,
-        inviter: own,
-        inviter_key: inviter.account_key,
-    };
-    let mac = hello_mac(&invite.secret, turn.identity.own.deployment, &pair);
-    if mac.verify_slice(&hello.proof).is_err() {
+    let checked = check_hello(
+        hello,
+        &invite.secret,
+        turn.identity.own.deployment,
+        (sender, &newcomer.account_key),
+        (own, &inviter.account_key),
+    );
+    if checked.is_err() {
         return Ok(Err("a Hello whose proof does not fit"));
-    }
-    if newcomer.relation != Relation::Blocked {
-        newcomer.relation = Relation::Accepted;
     }
     if newcomer.label.is_none() && !invite.label.is_empty() {
         newcomer.label = Some(invite.label.clone());
     }
     accounts::save(turn.db, &newcomer).await?;
+    directory::decide(turn, sender, Contact::greet).await?;
     misc::redeem_invite(turn.db, invite_id, sender).await?;
     if invite.redeemed_by.is_none() {
         Notice::about(turn, NoticeKind::InviteRedeemed, sender, "").await?;
@@ -228,9 +200,9 @@ pub(crate) async fn tell_profile(
         return Ok(());
     }
     if let Some(mut stored) = accounts::load(turn.db, account).await? {
-        if stored.profile_told >= own_version(own)
-            || matches!(stored.relation, Relation::Blocked | Relation::Request)
-        {
+        let told = stored.profile_told >= own_version(own);
+        let stranger = stored.relation == Relation::Request && !is_fellow(turn, account).await?;
+        if told || stranger || stored.relation == Relation::Blocked {
             return Ok(());
         }
         stored.profile_told = own_version(own);
@@ -241,6 +213,19 @@ pub(crate) async fn tell_profile(
     // Told once the record is here.
     turn.call(Call::Account(account));
     Ok(())
+}
+
+/// Whether we share an open conversation with an account.
+async fn is_fellow(turn: &mut Turn<'_>, account: AccountId) -> Result<bool, StoreError> {
+    for id in conversations::shared_with(turn.db, account).await? {
+        let open = conversations::load(turn.db, &id)
+            .await?
+            .is_some_and(|stored| stored.state == ConversationState::Open);
+        if open {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Tells everybody in a conversation who we are, and newcomers who the others are.
@@ -291,10 +276,7 @@ pub(crate) async fn conversation_changed(
 }
 
 /// Gives an account's access key to the patients it shares our conversations with.
-async fn introduce_to_fellows(
-    turn: &mut Turn<'_>,
-    account: AccountId,
-) -> Result<(), StoreError> {
+async fn introduce_to_fellows(turn: &mut Turn<'_>, account: AccountId) -> Result<(), StoreError> {
     let own = turn.own_account();
     let Some(access_key) = accounts::load(turn.db, account)
         .await?
@@ -334,6 +316,60 @@ async fn introduce_to_fellows(
     Ok(())
 }
 
+/// Another name for ourselves, told to everybody.
+pub(crate) async fn rename(turn: &mut Turn<'_>, name: String) -> Result<(), ClientError> {
+    if !check_display_name(&name) {
+        return Err(ClientError::Invalid(
+            "a name has 1 to 64 bytes and no hidden characters",
+        ));
+    }
+    let mut own = own::load(turn.db).await?.ok_or(ClientError::NotEnrolled)?;
+    own.name = name;
+    Ok(changed_profile(turn, own).await?)
+}
+
+/// Another access key, told to everybody.
+pub(crate) async fn new_access_key(
+    turn: &mut Turn<'_>,
+    access_key: [u8; 16],
+) -> Result<(), StoreError> {
+    let Some(mut own) = own::load(turn.db).await? else {
+        return Ok(());
+    };
+    own.access_key = access_key;
+    changed_profile(turn, own).await
+}
+
+async fn changed_profile(turn: &mut Turn<'_>, mut own: Own) -> Result<(), StoreError> {
+    own.name_version = own_version(&own) + 1;
+    own::save(turn.db, &own).await?;
+    turn.effects.own_changed = true;
+    refresh_identity(turn).await?;
+    for account in accounts::all(turn.db).await? {
+        if account.relation == Relation::Accepted && account.profile_told > 0 {
+            tell_profile(turn, account.account).await?;
+        }
+    }
+    turn.notify(Notification::Own);
+    Ok(())
+}
+
+/// The turn goes on with what it has just changed about ourselves.
+pub(crate) async fn refresh_identity(turn: &mut Turn<'_>) -> Result<(), StoreError> {
+    if !turn.effects.own_changed {
+        return Ok(());
+    }
+    if let Some(own) = own::load(turn.db).await? {
+        turn.identity = Arc::new(Identity {
+            local: session::local_identity(&own)?,
+            anchor: turn.identity.anchor.clone(),
+            jobs: turn.identity.jobs,
+            own,
+        });
+    }
+    Ok(())
+}
+
 /// An owner of one of our conversations tells us how to reach the others in it.
 pub(crate) async fn introduction_arrived(
     turn: &mut Turn<'_>,
@@ -343,7 +379,9 @@ pub(crate) async fn introduction_arrived(
     let trusted = accounts::load(turn.db, sender)
         .await?
         .is_some_and(|stored| stored.relation == Relation::Accepted)
-        || !conversations::shared_with(turn.db, sender).await?.is_empty();
+        || !conversations::shared_with(turn.db, sender)
+            .await?
+            .is_empty();
     if !trusted {
         return Ok(());
     }
@@ -352,19 +390,16 @@ pub(crate) async fn introduction_arrived(
         if account == turn.own_account() {
             continue;
         }
-        match accounts::load(turn.db, account).await? {
-            Some(mut stored) => {
-                // Their own word, in a profile, counts for more.
-                if stored.access_key.is_none() {
-                    stored.access_key = Some(key);
-                    accounts::save(turn.db, &stored).await?;
-                    outbox::advance(turn, account, None).await?;
-                }
+        if let Some(mut stored) = accounts::load(turn.db, account).await? {
+            // Their own word, in a profile, counts for more.
+            if stored.access_key.is_none() {
+                stored.access_key = Some(key);
+                accounts::save(turn.db, &stored).await?;
+                outbox::advance(turn, account, None).await?;
             }
-            None => {
-                misc::save_introduction(turn.db, account, &key).await?;
-                turn.call(Call::Account(account));
-            }
+        } else {
+            misc::save_introduction(turn.db, account, &key).await?;
+            turn.call(Call::Account(account));
         }
     }
     Ok(())
@@ -384,7 +419,10 @@ pub(crate) async fn record_learned(
         accounts::save(turn.db, &stored).await?;
     }
     greet_inviter(turn).await?;
-    if !conversations::shared_with(turn.db, account).await?.is_empty() {
+    if !conversations::shared_with(turn.db, account)
+        .await?
+        .is_empty()
+    {
         tell_profile(turn, account).await?;
     }
     Ok(())

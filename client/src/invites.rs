@@ -53,21 +53,22 @@ impl NewInvite {
 
     fn check(&self) -> Result<(), ClientError> {
         if self.label.len() > 256 || self.label.chars().any(char::is_control) {
-            return Err(ClientError::Invalid("a label has at most 256 bytes on one line"));
+            return Err(ClientError::Invalid(
+                "a label has at most 256 bytes on one line",
+            ));
         }
         if self.valid_for_ms == 0 || self.valid_for_ms > MAX_VALIDITY_MS {
-            return Err(ClientError::Invalid("an invite is good for at most 30 days"));
+            return Err(ClientError::Invalid(
+                "an invite is good for at most 30 days",
+            ));
         }
-        let named = self.handle.is_some()
-            && self
-                .display_name
-                .as_deref()
-                .is_some_and(check_display_name);
+        let named =
+            self.handle.is_some() && self.display_name.as_deref().is_some_and(check_display_name);
         match self.role {
             Role::Unspecified => Err(ClientError::Invalid("an invite names a role")),
-            Role::Patient if self.handle.is_some() || self.display_name.is_some() => {
-                Err(ClientError::Invalid("a patient's name never goes into the directory"))
-            }
+            Role::Patient if self.handle.is_some() || self.display_name.is_some() => Err(
+                ClientError::Invalid("a patient's name never goes into the directory"),
+            ),
             Role::Patient => Ok(()),
             _ if !named => Err(ClientError::Invalid(
                 "this role needs a handle and a name of at most 64 bytes",
@@ -133,8 +134,9 @@ pub(crate) async fn prepare(
         &own.device_key,
     );
     let info = [REQUEST_INFO, own.deployment.as_bytes()].concat();
-    let sealed = seal(issuer.sealing_key(), &info, &signed.encode_to_vec())
-        .ok_or(ClientError::Invalid("the issuer's sealing key is not valid"))?;
+    let sealed = seal(issuer.sealing_key(), &info, &signed.encode_to_vec()).ok_or(
+        ClientError::Invalid("the issuer's sealing key is not valid"),
+    )?;
     let invite = Invite {
         deployment: own.deployment,
         relay_url: own.relay_url.clone(),
@@ -173,14 +175,11 @@ pub(crate) async fn prepare(
 fn seal(sealing_key: &[u8; 32], info: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
     type PublicKey = <X25519HkdfSha256 as hpke::Kem>::PublicKey;
     let key = PublicKey::from_bytes(sealing_key).ok()?;
-    let (encapsulated, ciphertext) =
-        hpke::single_shot_seal::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &key,
-            info,
-            plaintext,
-            &[],
-        )
-        .ok()?;
+    let (encapsulated, ciphertext) = hpke::single_shot_seal::<
+        AesGcm256,
+        HkdfSha256,
+        X25519HkdfSha256,
+    >(&OpModeS::Base, &key, info, plaintext, &[])
+    .ok()?;
     Some([encapsulated.to_bytes().to_vec(), ciphertext].concat())
 }

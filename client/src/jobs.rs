@@ -67,7 +67,9 @@ pub(crate) async fn alert(
     let members = send::check_conversation(turn, conversation).await?;
     let mut clinicians = Vec::new();
     for member in members {
-        let role = accounts::load(turn.db, member).await?.map(|account| account.role);
+        let role = accounts::load(turn.db, member)
+            .await?
+            .map(|account| account.role);
         if member != turn.own_account() && matches!(role, Some(Role::Staff | Role::Admin)) {
             clinicians.push(member);
         }

@@ -35,8 +35,6 @@ pub mod proto {
     #![expect(
         missing_docs,
         clippy::pedantic,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
         reason = "generated; the .proto files describe every field"
     )]
     include!(concat!(env!("OUT_DIR"), "/wardline.client.v1.rs"));

@@ -127,8 +127,8 @@ async fn load(
     for (bytes, current) in table::operations(turn.db, conversation.as_bytes()).await? {
         let blob = SignedBlob::decode(bytes.as_slice())
             .map_err(|_| StoreError::Damaged("a membership log"))?;
-        let unverified = UnverifiedOperation::read(blob)
-            .map_err(|_| StoreError::Damaged("a membership log"))?;
+        let unverified =
+            UnverifiedOperation::read(blob).map_err(|_| StoreError::Damaged("a membership log"))?;
         let (account, list) = (
             unverified.claims().author.account,
             unverified.claims().author_list,
@@ -274,10 +274,7 @@ async fn is_flooding(turn: &mut Turn<'_>, account: AccountId) -> Result<bool, St
 
 /// Lists that come with operations. They are signed with the key that they come with; whether
 /// that is the member's key is for the log to say.
-async fn take_evidence(
-    turn: &mut Turn<'_>,
-    evidence: &AccountEvidence,
-) -> Result<(), StoreError> {
+async fn take_evidence(turn: &mut Turn<'_>, evidence: &AccountEvidence) -> Result<(), StoreError> {
     let deployment = turn.identity.own.deployment;
     for blob in &evidence.device_lists {
         let list = ListEvidence::verify(
@@ -312,35 +309,34 @@ async fn take(
     let before = load(turn, conversation).await?;
     let fresh = before.is_none();
     let mut begun = None;
-    let mut log = match before.clone() {
-        Some(log) => log,
-        None => {
-            let root = PayloadHash::from(conversation);
-            let first = verified
-                .operations
-                .iter()
-                .position(|(operation, _)| operation.hash() == root);
-            let Some(first) = first else {
-                // Without its beginning nothing can be said of it yet.
-                let mut blobs = verified.waiting;
-                blobs.extend(
-                    verified
-                        .operations
-                        .iter()
-                        .map(|(operation, _)| operation.blob().clone()),
-                );
-                keep_waiting(turn, conversation, &blobs).await?;
-                if let Some(sender) = sender {
-                    ask_for(turn, conversation, sender, &[root]).await?;
-                }
-                return Ok(Ok(()));
-            };
-            let (create, _) = verified.operations.remove(first);
-            begun = Some(create.hash());
-            match Log::begin(create) {
-                Ok(log) => log,
-                Err(_) => return Ok(Err("a conversation that begins wrongly")),
+    let mut log = if let Some(log) = before.clone() {
+        log
+    } else {
+        let root = PayloadHash::from(conversation);
+        let first = verified
+            .operations
+            .iter()
+            .position(|(operation, _)| operation.hash() == root);
+        let Some(first) = first else {
+            // Without its beginning nothing can be said of it yet.
+            let mut blobs = verified.waiting;
+            blobs.extend(
+                verified
+                    .operations
+                    .iter()
+                    .map(|(operation, _)| operation.blob().clone()),
+            );
+            keep_waiting(turn, conversation, &blobs).await?;
+            if let Some(sender) = sender {
+                ask_for(turn, conversation, sender, &[root]).await?;
             }
+            return Ok(Ok(()));
+        };
+        let (create, _) = verified.operations.remove(first);
+        begun = Some(create.hash());
+        match Log::begin(create) {
+            Ok(log) => log,
+            Err(_) => return Ok(Err("a conversation that begins wrongly")),
         }
     };
     let membership_before = before.as_ref().map(|log| log.membership().clone());
@@ -410,10 +406,7 @@ async fn take(
 }
 
 /// Which waiting operations lack a list.
-fn waiting_for_lists(
-    needed: &[(AccountId, ListRef)],
-    waiting: &[SignedBlob],
-) -> Vec<PayloadHash> {
+fn waiting_for_lists(needed: &[(AccountId, ListRef)], waiting: &[SignedBlob]) -> Vec<PayloadHash> {
     use wardline_wire::signed::SignedBlobExt as _;
     if needed.is_empty() {
         return Vec::new();
@@ -488,11 +481,11 @@ async fn changed(
         .collect();
     let stored = table::load(turn.db, conversation.as_bytes()).await?;
     let state = next_state(turn, log, stored.as_ref()).await?;
-    let title_kept = stored
-        .as_ref()
-        .is_some_and(|stored| title_of(stored).map(|title| title.hash()) == membership.title_hash());
+    let title_kept = stored.as_ref().is_some_and(|stored| {
+        title_of(stored).map(|title| title.hash()) == membership.title_hash()
+    });
     let row = Conversation {
-        conversation: conversation.to_vec(),
+        id: conversation.to_vec(),
         direct: members.len() <= 2 && membership.title_hash().is_none() && begins_direct(log),
         title: stored
             .as_ref()
@@ -506,17 +499,25 @@ async fn changed(
         state,
         created_at: stored.as_ref().map_or(turn.now, |stored| stored.created_at),
         last_local_id: 0,
-        read_local_id: 0,
         timer_seconds: u64::from(membership.timer_s()),
         ai_on: membership.ai_allowed(),
     };
     table::save(turn.db, &row).await?;
     table::set_members(turn.db, conversation.as_bytes(), &members).await?;
     if stored.is_none() && state == ConversationState::Request {
-        let inviter = log.operations().next().map(|(create, _)| create.operation().author.account);
+        let inviter = log
+            .operations()
+            .next()
+            .map(|(create, _)| create.operation().author.account);
         if let Some(inviter) = inviter {
-            Notice::add(turn, NoticeKind::ContactRequest, Some(inviter), Some(conversation), "")
-                .await?;
+            Notice::add(
+                turn,
+                NoticeKind::ContactRequest,
+                Some(inviter),
+                Some(conversation),
+                "",
+            )
+            .await?;
         }
     }
     for hash in inserted {
@@ -734,7 +735,16 @@ async fn answer(
         return Ok(());
     }
     let key = [conversation.as_bytes().as_slice(), asker.account.as_bytes()].concat();
-    if !inbox::throttle(turn.db, "operations-answer", &key, 6, 10 * MINUTE_MS, turn.now).await? {
+    if !inbox::throttle(
+        turn.db,
+        "operations-answer",
+        &key,
+        6,
+        10 * MINUTE_MS,
+        turn.now,
+    )
+    .await?
+    {
         return Ok(());
     }
     send_whole_log(turn, conversation, asker.account).await
@@ -843,10 +853,7 @@ fn new_title(title: &str) -> Result<ConversationTitle, ClientError> {
 }
 
 /// A known account as a member to be.
-async fn new_member(
-    turn: &mut Turn<'_>,
-    account: AccountId,
-) -> Result<NewMember, ClientError> {
+async fn new_member(turn: &mut Turn<'_>, account: AccountId) -> Result<NewMember, ClientError> {
     let stored = accounts::load(turn.db, account)
         .await?
         .ok_or(ClientError::UnknownContact)?;
@@ -867,7 +874,11 @@ pub(crate) async fn create(
     let own = turn.own_account();
     let mut fellows = Vec::new();
     for account in members {
-        if *account == own || fellows.iter().any(|known: &NewMember| known.account == *account) {
+        if *account == own
+            || fellows
+                .iter()
+                .any(|known: &NewMember| known.account == *account)
+        {
             continue;
         }
         fellows.push(new_member(turn, *account).await?);
@@ -894,14 +905,13 @@ pub(crate) async fn create(
     if let Some(title) = &title {
         // The row that `changed` completes.
         let row = Conversation {
-            conversation: conversation.to_vec(),
+            id: conversation.to_vec(),
             direct: false,
             title: title.title.clone(),
             title_salt: Some(title.salt.to_vec()),
             state: ConversationState::Open,
             created_at: turn.now,
             last_local_id: 0,
-            read_local_id: 0,
             timer_seconds: 0,
             ai_on: true,
         };
@@ -909,17 +919,18 @@ pub(crate) async fn create(
     }
     // The log reaches everybody before profiles and messages do.
     let others: Vec<AccountId> = fellows.iter().map(|member| member.account).collect();
-    let row_needed = table::load(turn.db, conversation.as_bytes()).await?.is_none();
+    let row_needed = table::load(turn.db, conversation.as_bytes())
+        .await?
+        .is_none();
     if row_needed {
         let row = Conversation {
-            conversation: conversation.to_vec(),
+            id: conversation.to_vec(),
             direct: true,
             title: String::new(),
             title_salt: None,
             state: ConversationState::Open,
             created_at: turn.now,
             last_local_id: 0,
-            read_local_id: 0,
             timer_seconds: 0,
             ai_on: true,
         };

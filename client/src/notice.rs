@@ -55,6 +55,16 @@ notice_kinds! {
     AccountRevoked => ("account-revoked", "{name} may no longer take part: the clinic has revoked the account. Nothing is sent to them."),
     /// A contact added a device.
     DeviceAdded => ("device-added", "{name} now also uses another device."),
+    /// A contact removed a device.
+    DeviceRemoved => ("device-removed", "{name} removed a device. Nothing more is sent to it."),
+    /// The relay shows a key that the clinic has not certified.
+    UncertifiedKey => ("uncertified-key", "The relay shows another key for {name} that the clinic has not confirmed. Nothing is sent. Tell the clinic's administrator."),
+    /// The clinic changed role, handle or name.
+    DirectoryChanged => ("directory-changed", "The clinic changed the directory entry of {name}."),
+    /// The relay shows an older list than the contact speaks of.
+    ListWithheld => ("list-withheld", "{name} has changed devices, but the relay still shows the old list. New devices of {name} will not get your messages."),
+    /// A list that does not build on the known one.
+    ListBroken => ("list-broken", "The new device list of {name} does not build on the one before. Their key may be in wrong hands: nothing is sent. Speak to them by another way."),
     /// Two lists with one version.
     ListEquivocated => ("list-equivocated", "Two different device lists were shown for {name}. Their key may be in wrong hands: nothing is sent. Speak to them by another way."),
     /// The relay shows an older list.

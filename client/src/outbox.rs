@@ -27,7 +27,7 @@ use crate::relay::RelayError;
 use crate::session::{self, BundleFault};
 use crate::store::accounts::{self, Account, Relation};
 use crate::store::outbox::{self as table, Row};
-use crate::store::{StoreError, conversations};
+use crate::store::{StoreError, conversations, sessions};
 use crate::turn::{Call, Turn};
 
 /// Recipients that share a send id: few enough that their frame stays small.
@@ -163,7 +163,14 @@ async fn set_state(
     account: AccountId,
     state: DeliveryState,
 ) -> Result<(), StoreError> {
-    table::set_delivery(turn.db, content_id.as_bytes(), account, state.slug(), turn.now).await?;
+    table::set_delivery(
+        turn.db,
+        content_id.as_bytes(),
+        account,
+        state.slug(),
+        turn.now,
+    )
+    .await?;
     turn.notify(Notification::Delivery { content_id });
     Ok(())
 }
@@ -232,6 +239,11 @@ async fn reachable(
     }
     if without.is_empty() {
         return Ok(Ok((stored, list)));
+    }
+    if sessions::devices(turn.db, account).await?.is_empty()
+        && !directory::may_begin(turn, &stored).await?
+    {
+        return Ok(Err(Obstacle::Record));
     }
     if list.is_expired(turn.now) {
         // New sessions are for devices that the account stands by today.
@@ -336,11 +348,7 @@ async fn show_state(
     Ok(())
 }
 
-async fn give_up(
-    turn: &mut Turn<'_>,
-    row: &Row,
-    state: DeliveryState,
-) -> Result<(), StoreError> {
+async fn give_up(turn: &mut Turn<'_>, row: &Row, state: DeliveryState) -> Result<(), StoreError> {
     show_state(turn, row, state).await?;
     table::delete(turn.db, row.id).await
 }
@@ -394,8 +402,7 @@ async fn encrypt_row(
             Some(filler) if !wanted => filler,
             _ => &plaintext,
         };
-        let Some(ciphertext) = session::encrypt(turn, account.account, device, bytes).await?
-        else {
+        let Some(ciphertext) = session::encrypt(turn, account.account, device, bytes).await? else {
             // It was usable a moment ago: the session is exhausted or damaged. A fresh one helps.
             let address = DeviceAddress {
                 account: account.account,
@@ -508,10 +515,7 @@ pub(crate) async fn frame_of(
 }
 
 /// The relay answered a send.
-pub(crate) async fn answered(
-    turn: &mut Turn<'_>,
-    result: &SendResult,
-) -> Result<(), StoreError> {
+pub(crate) async fn answered(turn: &mut Turn<'_>, result: &SendResult) -> Result<(), StoreError> {
     let Ok(send_id) = SendId::from_slice(&result.send_id) else {
         return Ok(());
     };

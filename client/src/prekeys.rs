@@ -23,10 +23,7 @@ const FULL: u32 = 100;
 const LOW: u32 = 50;
 
 /// Makes what is missing or due and asks for its upload. `stock` is what the relay says it holds.
-pub(crate) async fn replenish(
-    turn: &mut Turn<'_>,
-    stock: &PreKeyStock,
-) -> Result<(), StoreError> {
+pub(crate) async fn replenish(turn: &mut Turn<'_>, stock: &PreKeyStock) -> Result<(), StoreError> {
     let epoch = stock.mailbox_epoch;
     note_epoch(turn, epoch).await?;
     let signed = current_signed(turn).await?;
@@ -63,10 +60,7 @@ pub(crate) async fn replenish(
 }
 
 /// The relay took an upload.
-pub(crate) async fn uploaded(
-    turn: &mut Turn<'_>,
-    upload: &PreKeyUpload,
-) -> Result<(), StoreError> {
+pub(crate) async fn uploaded(turn: &mut Turn<'_>, upload: &PreKeyUpload) -> Result<(), StoreError> {
     let epoch = upload.mailbox_epoch;
     if let Some(signed) = &upload.signed_prekey {
         table::mark_uploaded(turn.db, Kind::Signed, signed.id, epoch).await?;

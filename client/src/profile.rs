@@ -140,6 +140,11 @@ impl StoreKey {
     pub(crate) fn for_tests() -> Self {
         Self(Zeroizing::new([7; 32]))
     }
+
+    #[cfg(test)]
+    pub(crate) fn other_for_tests() -> Self {
+        Self(Zeroizing::new([8; 32]))
+    }
 }
 
 /// An unlocked profile; dropping it lets another process in.
@@ -325,7 +330,10 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ProfileErro
     file.write_all(bytes).map_err(io_error(what))?;
     file.sync_all().map_err(io_error(what))?;
     fs::rename(&temporary, path).map_err(io_error(what))?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         File::open(parent)
             .and_then(|dir| dir.sync_all())
             .map_err(io_error(what))?;
@@ -351,12 +359,7 @@ fn seal(
     Ok((nonce, sealed))
 }
 
-fn open(
-    key: &[u8; 32],
-    context: &[u8],
-    nonce: &[u8],
-    sealed: &[u8],
-) -> Option<Zeroizing<Vec<u8>>> {
+fn open(key: &[u8; 32], context: &[u8], nonce: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let nonce = <[u8; 12]>::try_from(nonce).ok()?;
     Aes256Gcm::new(key.into())
         .decrypt(
@@ -419,8 +422,7 @@ pub(crate) fn read_recovery(
     passphrase: &str,
 ) -> Result<(String, Zeroizing<[u8; 32]>), ProfileError> {
     let text = fs::read(path).map_err(io_error("the recovery file cannot be read"))?;
-    let file: RecoveryFile =
-        serde_json::from_slice(&text).map_err(|_| ProfileError::Damaged)?;
+    let file: RecoveryFile = serde_json::from_slice(&text).map_err(|_| ProfileError::Damaged)?;
     if file.format > FORMAT {
         return Err(ProfileError::Newer {
             found: file.format,

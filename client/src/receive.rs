@@ -6,13 +6,12 @@
 
 use sha2::{Digest as _, Sha256};
 use wardline_wire::clock::Timestamp;
-use wardline_wire::directory::VerifiedDeviceList;
 use wardline_wire::ids::{AccountId, DeviceAddress, DeviceId};
 use wardline_wire::proto::client_frame::Frame;
 use wardline_wire::proto::{Acknowledge, CiphertextType, ClientFrame, Deliver, Envelope};
 
 use crate::api::{ContentId, ConversationId, Partial};
-use crate::content::{Content, Kind, ListRef, ReceiptKind, Receipts};
+use crate::content::{Content, Kind, ReceiptKind, Receipts};
 use crate::directory;
 use crate::introductions;
 use crate::membership::{self, Standing};
@@ -95,14 +94,21 @@ struct Opening<'a> {
 /// and the mailbox goes on.
 async fn guarded(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome, StoreError> {
     let mark = turn.effects.mark();
-    sqlx::query("SAVEPOINT envelope").execute(&mut *turn.db).await?;
+    sqlx::query("SAVEPOINT envelope")
+        .execute(&mut *turn.db)
+        .await?;
     let outcome = match open(turn, envelope).await {
         Ok(outcome) => outcome,
         Err(StoreError::Damaged(what)) => {
-            sqlx::query("ROLLBACK TO envelope").execute(&mut *turn.db).await?;
+            sqlx::query("ROLLBACK TO envelope")
+                .execute(&mut *turn.db)
+                .await?;
             turn.effects.take_back(mark);
             turn.logs.forget();
-            tracing::error!(what, "a stored record is damaged; an envelope was set aside");
+            tracing::error!(
+                what,
+                "a stored record is damaged; an envelope was set aside"
+            );
             Outcome::Quarantined("a stored record is damaged")
         }
         Err(error) => return Err(error),
@@ -112,7 +118,9 @@ async fn guarded(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome,
     {
         quarantine(turn, envelope, reason).await?;
     }
-    sqlx::query("RELEASE envelope").execute(&mut *turn.db).await?;
+    sqlx::query("RELEASE envelope")
+        .execute(&mut *turn.db)
+        .await?;
     Ok(outcome)
 }
 
@@ -160,7 +168,9 @@ async fn open(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome, St
     let list = directory::list_of(turn, &account)?;
     let Some(device) = list.device(sender.device) else {
         if envelope.parked {
-            return Ok(Outcome::Quarantined("the device is not on the sender's list"));
+            return Ok(Outcome::Quarantined(
+                "the device is not on the sender's list",
+            ));
         }
         return park(turn, envelope, ParkReason::UnknownDevice).await;
     };
@@ -187,7 +197,7 @@ async fn open(turn: &mut Turn<'_>, envelope: &Opening<'_>) -> Result<Outcome, St
     let Ok(content) = Content::decode(&plaintext) else {
         return Ok(Outcome::Quarantined("its content cannot be read"));
     };
-    take(turn, sender, &account, &list, content, envelope.ephemeral).await
+    take(turn, sender, &account, content, envelope.ephemeral).await
 }
 
 async fn park(
@@ -201,7 +211,9 @@ async fn park(
     }
     let (here, everywhere) = inbox::parked_counts(turn.db, account).await?;
     if here >= MAX_PARKED_PER_ACCOUNT || everywhere >= MAX_PARKED {
-        return Ok(Outcome::Quarantined("too many envelopes of unknown senders"));
+        return Ok(Outcome::Quarantined(
+            "too many envelopes of unknown senders",
+        ));
     }
     inbox::park(
         turn.db,
@@ -256,19 +268,27 @@ async fn take(
     turn: &mut Turn<'_>,
     sender: DeviceAddress,
     account: &Account,
-    list: &VerifiedDeviceList,
     content: Content,
     ephemeral: bool,
 ) -> Result<Outcome, StoreError> {
     if ephemeral && !content.kind.is_ephemeral() {
         // An ephemeral envelope may be lost, so nothing that matters travels in one. A relay that
         // marks a stored one as ephemeral would have it acknowledged unseen.
-        return Ok(Outcome::Quarantined("an ephemeral envelope with lasting content"));
+        return Ok(Outcome::Quarantined(
+            "an ephemeral envelope with lasting content",
+        ));
     }
     if !ephemeral && inbox::was_seen(turn.db, sender.account, content.id.as_bytes()).await? {
         return Ok(Outcome::Duplicate);
     }
-    check_lists(turn, sender.account, list, &content).await?;
+    if !directory::sender_names_list(turn, sender, content.sender_list).await? {
+        return Ok(Outcome::Quarantined(
+            "the device is not on the sender's list any more",
+        ));
+    }
+    if let Some(named) = content.recipient_list {
+        directory::sender_used_list(turn, sender.account, named).await?;
+    }
     let content_id = content.id;
     let outcome = if sender.account == turn.own_account() {
         sync::own_device(turn, sender, content).await?
@@ -283,34 +303,6 @@ async fn take(
         inbox::see(turn.db, sender.account, content_id.as_bytes(), turn.now).await?;
     }
     Ok(outcome)
-}
-
-/// Holds the lists that the sender names against those we know.
-async fn check_lists(
-    turn: &mut Turn<'_>,
-    sender: AccountId,
-    list: &VerifiedDeviceList,
-    content: &Content,
-) -> Result<(), StoreError> {
-    let named = content.sender_list;
-    let known = ListRef::from(list);
-    if named.version > known.version {
-        turn.call(Call::Account(sender));
-    } else if named.version == known.version && named.hash != known.hash {
-        Notice::about_once_a_day(turn, NoticeKind::ListMismatch, sender, "their own list").await?;
-    }
-    if let Some(named) = content.recipient_list
-        && let Some(own) = outbox::own_list(turn).await?
-    {
-        if named.version == own.version && named.hash != own.hash {
-            Notice::about_once_a_day(turn, NoticeKind::ListMismatch, sender, "our list").await?;
-        } else if named.version > own.version {
-            // Somebody is shown a list of ours that we do not have.
-            let own = turn.own_account();
-            turn.call(Call::Account(own));
-        }
-    }
-    Ok(())
 }
 
 async fn account_level(
@@ -332,15 +324,11 @@ async fn account_level(
         Kind::Introduction(introduction) => {
             introductions::introduction_arrived(turn, sender.account, introduction).await?;
         }
-        Kind::Retry(request) => {
-            if account.relation != Relation::Blocked {
-                retry::asked(turn, sender, request).await?;
-            }
+        Kind::Retry(request) if account.relation != Relation::Blocked => {
+            retry::asked(turn, sender, request).await?;
         }
-        Kind::Null(null) => {
-            if null.session_reset {
-                retry::session_was_reset(turn, sender).await?;
-            }
+        Kind::Null(null) if null.session_reset => {
+            retry::session_was_reset(turn, sender).await?;
         }
         Kind::Transcript(_) | Kind::Sync(_) => {
             return Ok(Outcome::Quarantined("only own devices may send this"));
@@ -381,7 +369,9 @@ pub(crate) async fn in_conversation(
                 return Ok(Outcome::Committed);
             }
             if inbox::deferred_count(turn.db, sender.account).await? >= MAX_DEFERRED_PER_ACCOUNT {
-                return Ok(Outcome::Quarantined("too many contents without their conversation"));
+                return Ok(Outcome::Quarantined(
+                    "too many contents without their conversation",
+                ));
             }
             inbox::defer(
                 turn.db,
@@ -503,7 +493,11 @@ pub(crate) async fn dispatch(
             store_message(turn, sender, conversation, content).await?;
         }
         // Kinds that belong elsewhere.
-        _ => return Ok(Outcome::Quarantined("this does not belong in a conversation")),
+        _ => {
+            return Ok(Outcome::Quarantined(
+                "this does not belong in a conversation",
+            ));
+        }
     }
     Ok(Outcome::Committed)
 }
@@ -579,7 +573,14 @@ async fn store_message(
         misc::add_job(turn.db, local_id, conversation.as_bytes(), turn.now).await?;
         turn.notify(Notification::Job);
     }
-    receipt(turn, conversation, sender.account, &[content_id], ReceiptKind::Delivered).await
+    receipt(
+        turn,
+        conversation,
+        sender.account,
+        &[content_id],
+        ReceiptKind::Delivered,
+    )
+    .await
 }
 
 /// Queues an encrypted receipt to the author, if it is someone we talk to.
@@ -596,9 +597,7 @@ pub(crate) async fn receipt(
         .is_some_and(|account| account.relation == Relation::Accepted);
     let open = crate::store::conversations::load(turn.db, conversation.as_bytes())
         .await?
-        .is_some_and(|stored| {
-            stored.state == crate::store::conversations::ConversationState::Open
-        });
+        .is_some_and(|stored| stored.state == crate::store::conversations::ConversationState::Open);
     if ids.is_empty() || !open || !(accepted || kind == ReceiptKind::Delivered) {
         return Ok(());
     }
@@ -643,4 +642,3 @@ async fn receipts_arrived(
     }
     Ok(())
 }
-

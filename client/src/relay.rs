@@ -58,7 +58,8 @@ impl RelayError {
     /// Whether trying again later may help.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Transport(TransportError::Untrusted(_) | TransportError::Address) => false,
+            Self::Transport(TransportError::Untrusted(_) | TransportError::Address)
+            | Self::Malformed => false,
             Self::Transport(_) => true,
             Self::Refused { kind, .. } => matches!(
                 kind,
@@ -68,7 +69,6 @@ impl RelayError {
                     | ProblemKind::Unauthorized
             ),
             Self::Status(status) => *status >= 500,
-            Self::Malformed => false,
         }
     }
 }
@@ -89,7 +89,7 @@ fn accept(response: Response) -> Result<bytes::Bytes, RelayError> {
         Ok(problem) => match problem.kind() {
             Some(kind) => Err(RelayError::Refused {
                 kind,
-                detail: clean(problem.detail.unwrap_or_default()),
+                detail: clean(&problem.detail.unwrap_or_default()),
                 retry_after_ms: problem.retry_after_ms,
             }),
             None => Err(RelayError::Status(response.status)),
@@ -99,7 +99,7 @@ fn accept(response: Response) -> Result<bytes::Bytes, RelayError> {
 }
 
 /// The relay's words end on a terminal: no control characters, no novels.
-fn clean(detail: String) -> String {
+fn clean(detail: &str) -> String {
     detail
         .chars()
         .filter(|c| !c.is_control())
@@ -308,10 +308,7 @@ impl Relay {
     /// `PUT /v1/keys`.
     pub(crate) async fn put_keys(&self, upload: &PreKeyUpload) -> Result<PreKeyStock, RelayError> {
         let path = "/v1/keys".to_owned();
-        decode(
-            self.call(Method::Put, path, upload.encode_to_vec())
-                .await?,
-        )
+        decode(self.call(Method::Put, path, upload.encode_to_vec()).await?)
     }
 
     /// `GET /v1/keys`.

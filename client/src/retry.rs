@@ -53,7 +53,15 @@ async fn may_ask(turn: &mut Turn<'_>, sender: DeviceAddress) -> Result<bool, Sto
         return Ok(false);
     }
     let key = throttle_key(sender);
-    inbox::throttle(turn.db, "retry-ask", &key, REQUESTS_PER_HOUR, HOUR_MS, turn.now).await
+    inbox::throttle(
+        turn.db,
+        "retry-ask",
+        &key,
+        REQUESTS_PER_HOUR,
+        HOUR_MS,
+        turn.now,
+    )
+    .await
 }
 
 fn throttle_key(address: DeviceAddress) -> Vec<u8> {
@@ -156,8 +164,9 @@ pub(crate) async fn track(
         .as_ref()
         .map_or(&[][..], |conversation| conversation.as_bytes());
     let mut tracker = match conversations::sequence_state(turn.db, numbering, sender).await? {
-        Some(state) => SequenceTracker::decode(&state)
-            .map_err(|_| StoreError::Damaged("a sequence state"))?,
+        Some(state) => {
+            SequenceTracker::decode(&state).map_err(|_| StoreError::Damaged("a sequence state"))?
+        }
         None => SequenceTracker::new(),
     };
     let observation = tracker.observe(content.sequence);
@@ -194,7 +203,13 @@ pub(crate) async fn look_for_gaps(turn: &mut Turn<'_>) -> Result<(), StoreError>
     let given_up = turn.now.minus_millis(GAP_GIVEN_UP_MS);
     for gap in conversations::gaps(turn.db, true, given_up).await? {
         conversations::mark_gap(turn.db, &gap, true, turn.now).await?;
-        tell(turn, NoticeKind::GapStays, gap.sender.account, &gap.conversation).await?;
+        tell(
+            turn,
+            NoticeKind::GapStays,
+            gap.sender.account,
+            &gap.conversation,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -310,8 +310,7 @@ async fn held_prekeys(
 ) -> Result<Option<HeldPreKeys>, StoreError> {
     let damaged = |_| StoreError::Damaged("a prekey");
     let kyber_id = message.kyber_id().0;
-    let Some(signed) =
-        prekeys::load(turn.db, prekeys::Kind::Signed, message.signed_id().0).await?
+    let Some(signed) = prekeys::load(turn.db, prekeys::Kind::Signed, message.signed_id().0).await?
     else {
         return Ok(None);
     };
@@ -337,10 +336,7 @@ async fn held_prekeys(
 }
 
 /// Retires the session with a device, so that the next message needs a fresh one.
-pub(crate) async fn archive(
-    turn: &mut Turn<'_>,
-    address: DeviceAddress,
-) -> Result<(), StoreError> {
+pub(crate) async fn archive(turn: &mut Turn<'_>, address: DeviceAddress) -> Result<(), StoreError> {
     if let Some(stored) = sessions::load(turn.db, address).await? {
         let mut record = SessionRecord::decode(&stored.record)
             .map_err(|_| StoreError::Damaged("a session record"))?;

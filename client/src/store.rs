@@ -13,6 +13,9 @@ pub(crate) mod own;
 pub(crate) mod prekeys;
 pub(crate) mod sessions;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,11 +30,8 @@ use wardline_wire::ids::{AccountId, DeviceId};
 use crate::profile::StoreKey;
 
 /// Numbered, append-only; a released one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "profile",
-    include_str!("../migrations/0001_profile.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "profile", include_str!("../migrations/0001_profile.sql"))];
 
 /// Why the database failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! Between our own devices: what one sent, and what a newly linked one needs.
 
+use ed25519_dalek::VerifyingKey;
 use prost::Message as _;
 use wardline_wire::clock::Timestamp;
 use wardline_wire::ids::{AccountId, DeviceAddress};
@@ -9,6 +10,7 @@ use crate::content::{
     AccessKey, Content, ConversationTitle, DeviceSync, Kind, SyncContact, SyncConversation,
     Transcript,
 };
+use crate::directory;
 use crate::membership;
 use crate::notice::Notification;
 use crate::outbox::DeliveryState;
@@ -122,7 +124,7 @@ async fn tell_everything(turn: &mut Turn<'_>) -> Result<(), StoreError> {
     let stored = conversations::all(turn.db).await?;
     let mut list = Vec::new();
     for conversation in &stored {
-        let Ok(id) = ConversationId::from_slice(&conversation.conversation) else {
+        let Ok(id) = ConversationId::from_slice(&conversation.id) else {
             continue;
         };
         let salt = conversation
@@ -143,7 +145,7 @@ async fn tell_everything(turn: &mut Turn<'_>) -> Result<(), StoreError> {
         });
     }
     for conversation in &stored {
-        if let Ok(id) = ConversationId::from_slice(&conversation.conversation) {
+        if let Ok(id) = ConversationId::from_slice(&conversation.id) {
             membership::send_whole_log(turn, id, own).await?;
         }
     }
@@ -161,13 +163,12 @@ async fn contact_arrived(turn: &mut Turn<'_>, contact: &SyncContact) -> Result<(
     if account == turn.own_account() {
         return Ok(());
     }
-    match accounts::load(turn.db, account).await? {
-        Some(_) => apply_contact(turn, account, contact).await,
-        None => {
-            misc::save_synced_contact(turn.db, account, &contact.write().encode_to_vec()).await?;
-            turn.call(Call::Account(account));
-            Ok(())
-        }
+    if accounts::load(turn.db, account).await?.is_some() {
+        apply_contact(turn, account, contact).await
+    } else {
+        misc::save_synced_contact(turn.db, account, &contact.write().encode_to_vec()).await?;
+        turn.call(Call::Account(account));
+        Ok(())
     }
 }
 
@@ -185,16 +186,24 @@ async fn apply_contact(
     stored.access_key = stored
         .access_key
         .or(contact.access_key.map(|key| *key.as_bytes()));
-    // A comparison counts for the key that was compared, no other.
-    if contact.verified && contact.account_key == Some(stored.account_key) {
-        stored.verified = true;
-    }
-    if contact.blocked {
-        stored.relation = Relation::Blocked;
-    } else if contact.accepted && stored.relation == Relation::Request {
-        stored.relation = Relation::Accepted;
-    }
     accounts::save(turn.db, &stored).await?;
+    // A comparison counts for the key that was compared, no other.
+    let compared = contact
+        .account_key
+        .filter(|_| contact.verified)
+        .and_then(|key| VerifyingKey::from_bytes(&key).ok());
+    let (blocked, accepted) = (contact.blocked, contact.accepted);
+    directory::decide(turn, account, |contact| {
+        if let Some(key) = compared {
+            contact.mark_verified(&key);
+        }
+        if blocked {
+            contact.block();
+        } else if accepted {
+            contact.accept_request();
+        }
+    })
+    .await?;
     turn.notify(Notification::Contact { account });
     membership::requests_accepted(turn, account).await
 }
@@ -217,7 +226,8 @@ async fn conversation_arrived(
     turn: &mut Turn<'_>,
     entry: &SyncConversation,
 ) -> Result<(), StoreError> {
-    let Some(mut stored) = conversations::load(turn.db, entry.conversation.as_bytes()).await? else {
+    let Some(mut stored) = conversations::load(turn.db, entry.conversation.as_bytes()).await?
+    else {
         return Ok(());
     };
     if entry.accepted && stored.state == ConversationState::Request {
@@ -251,10 +261,7 @@ async fn read_elsewhere(turn: &mut Turn<'_>, read: &[ContentId]) -> Result<(), S
 }
 
 /// When a message that is read now disappears.
-pub(crate) fn disappears_at(
-    turn: &Turn<'_>,
-    message: &messages::Row,
-) -> Option<Timestamp> {
+pub(crate) fn disappears_at(turn: &Turn<'_>, message: &messages::Row) -> Option<Timestamp> {
     let content = Content::decode_unpadded(&message.content).ok()?;
     (content.expires_after_s > 0).then(|| {
         turn.now

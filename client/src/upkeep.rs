@@ -2,8 +2,9 @@
 
 use wardline_wire::ids::AccountId;
 use wardline_wire::problem::ProblemKind;
-use wardline_wire::proto::{AccountRecord, Hello};
+use wardline_wire::proto::{AccountRecord, Hello, RevocationBundle};
 
+use crate::contact::Origin;
 use crate::devices;
 use crate::directory::{self, Learned, RecordFault};
 use crate::introductions;
@@ -69,24 +70,26 @@ pub(crate) async fn tick(
         return Ok(());
     }
     let state = turn.identity.own.state;
-    if matches!(state, OwnState::Pending | OwnState::Linking) && (ticks < 30 || ticks % 5 == 0) {
+    if matches!(state, OwnState::Pending | OwnState::Linking)
+        && (ticks < 30 || ticks.is_multiple_of(5))
+    {
         let own = turn.own_account();
         turn.call(Call::Account(own));
     }
     outbox::look_again(turn).await?;
-    if ticks % 10 == 0 {
+    if ticks.is_multiple_of(10) {
         for account in inbox::parked_accounts(turn.db, turn.now).await? {
             turn.call(Call::Account(account));
         }
     }
-    if ticks % 60 == 0 {
+    if ticks.is_multiple_of(60) {
         directory::refresh_revocations(turn).await?;
         devices::renew_list(turn).await?;
         for account in accounts::overdue(turn.db, turn.now.minus_millis(DAY_MS)).await? {
             turn.call(Call::Account(account));
         }
     }
-    if ticks % 3600 == 0 {
+    if ticks.is_multiple_of(3600) {
         turn.call(Call::Stock);
     }
     Ok(())
@@ -97,6 +100,26 @@ async fn tidy(turn: &mut Turn<'_>) -> Result<(), StoreError> {
     let now = turn.now;
     outbox_table::forget_sent(turn.db, now.minus_millis(KEEP_SENT_MS), KEEP_SENT).await?;
     inbox::forget_seen(turn.db, now.minus_millis(KEEP_SEEN_MS)).await
+}
+
+/// The revocation list came: first contacts that waited for it go on.
+pub(crate) async fn revocations_answered(
+    turn: &mut Turn<'_>,
+    bundle: &RevocationBundle,
+) -> Result<(), StoreError> {
+    let had = directory::revocations(turn).await?.is_some();
+    directory::learn_revocations(turn, bundle).await?;
+    if had {
+        return Ok(());
+    }
+    introductions::greet_inviter(turn).await?;
+    for account in inbox::parked_accounts(turn.db, turn.now.plus_millis(DAY_MS)).await? {
+        turn.call(Call::Account(account));
+    }
+    for account in outbox_table::unready_accounts(turn.db, turn.now.plus_millis(DAY_MS)).await? {
+        turn.call(Call::Account(account));
+    }
+    Ok(())
 }
 
 /// An account's record came, or did not.
@@ -112,19 +135,14 @@ pub(crate) async fn account_answered(
     if account == turn.own_account() {
         return own_record(turn, &record).await;
     }
-    match directory::learn(turn, account, &record).await? {
+    match directory::learn(turn, account, &record, Origin::Stranger).await? {
         Ok(learned) => learned_about(turn, account, learned).await,
         Err(fault) => {
             accounts::touch(turn.db, account, turn.now).await?;
-            let for_good = !matches!(
-                fault,
-                RecordFault::StaleRevocations
-                    | RecordFault::ExpiredList
-                    | RecordFault::NotCertified
-                    | RecordFault::KeyChanged
-            );
-            let alarm = !matches!(fault, RecordFault::NotCertified | RecordFault::KeyChanged);
-            if alarm {
+            // What may come right by itself waits; a person heard of a stop when it began.
+            let waits = matches!(fault, RecordFault::NotCertified | RecordFault::Stopped(_));
+            let for_good = !waits;
+            if !waits {
                 let detail = fault.to_string();
                 Notice::about_once_a_day(turn, NoticeKind::RecordRefused, account, &detail).await?;
             }
@@ -162,29 +180,13 @@ async fn own_record(turn: &mut Turn<'_>, record: &AccountRecord) -> Result<(), S
     }
     let own = turn.own_account();
     receive::unpark(turn, own).await?;
-    refresh_identity(turn).await?;
+    introductions::refresh_identity(turn).await?;
     if before == OwnState::Linking && turn.identity.own.state == OwnState::Active {
         sync::ask(turn).await?;
     }
     introductions::greet_inviter(turn).await?;
     devices::renew_list(turn).await?;
     outbox::advance(turn, own, None).await
-}
-
-/// The turn goes on with what it has just changed about ourselves.
-async fn refresh_identity(turn: &mut Turn<'_>) -> Result<(), StoreError> {
-    if !turn.effects.own_changed {
-        return Ok(());
-    }
-    if let Some(own) = crate::store::own::load(turn.db).await? {
-        turn.identity = std::sync::Arc::new(crate::turn::Identity {
-            local: crate::session::local_identity(&own)?,
-            anchor: turn.identity.anchor.clone(),
-            jobs: turn.identity.jobs,
-            own,
-        });
-    }
-    Ok(())
 }
 
 async fn no_record(
@@ -197,6 +199,10 @@ async fn no_record(
     }
     let unknown = error.kind() == Some(ProblemKind::NotFound);
     receive::record_missing(turn, account, unknown).await?;
-    let wait = if error.is_temporary() { 15_000 } else { 600_000 };
+    let wait = if error.is_temporary() {
+        15_000
+    } else {
+        600_000
+    };
     outbox::postpone(turn, account, DeliveryState::WaitingForKeys, wait).await
 }

@@ -5,20 +5,21 @@ use wardline_crypto::fingerprint::{Fingerprint, ITERATIONS, Party};
 use wardline_wire::directory::{Handle, VerifiedDeviceList};
 use wardline_wire::ids::AccountId;
 
-use super::{Client, ClientError, Contact, RelayError, SafetyNumber};
-use crate::directory::{self, RecordFault};
+use super::{Client, ClientError, RelayError, SafetyNumber};
+use crate::contact::{Contact, Origin};
+use crate::directory;
 use crate::introductions;
 use crate::invites::{self, NewInvite};
 use crate::membership;
 use crate::notice::Notification;
 use crate::outbox;
-use crate::store::accounts::{self, Account, Relation};
 use crate::store::StoreError;
-use crate::turn::Turn;
+use crate::store::accounts::{self, Account, Relation};
+use crate::turn::{Call, Turn};
 use crate::upkeep;
+use ed25519_dalek::VerifyingKey;
 use wardline_wire::invite::Invite;
 use wardline_wire::problem::ProblemKind;
-use ed25519_dalek::VerifyingKey;
 
 /// Version of the convention: account ids as 16 bytes, account keys behind 0xED.
 const SAFETY_NUMBER_VERSION: u32 = 1;
@@ -47,7 +48,7 @@ fn name(account: &Account) -> String {
         .unwrap_or_else(|| short(account.account))
 }
 
-fn contact(account: &Account, deployment: wardline_wire::ids::DeploymentId) -> Contact {
+fn contact(account: &Account, deployment: wardline_wire::ids::DeploymentId) -> super::Contact {
     let devices = VerifyingKey::from_bytes(&account.account_key)
         .ok()
         .and_then(|key| {
@@ -55,7 +56,7 @@ fn contact(account: &Account, deployment: wardline_wire::ids::DeploymentId) -> C
         })
         .map(|list| list.devices().iter().map(|device| device.id).collect())
         .unwrap_or_default();
-    Contact {
+    super::Contact {
         account: account.account,
         role: account.role,
         handle: account.handle.clone(),
@@ -64,7 +65,7 @@ fn contact(account: &Account, deployment: wardline_wire::ids::DeploymentId) -> C
         relation: account.relation,
         verified: account.verified,
         halted: account.halted.clone(),
-        key_change_pending: account.pending_change.is_some(),
+        key_change_pending: account.change_pending,
         devices,
     }
 }
@@ -74,7 +75,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Store`].
-    pub async fn contacts(&self) -> Result<Vec<Contact>, ClientError> {
+    pub async fn contacts(&self) -> Result<Vec<super::Contact>, ClientError> {
         let mut reader = self.reader().await?;
         let db = reader.db()?;
         let own = crate::store::own::load(db)
@@ -92,7 +93,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Store`].
-    pub async fn contact(&self, account: AccountId) -> Result<Option<Contact>, ClientError> {
+    pub async fn contact(&self, account: AccountId) -> Result<Option<super::Contact>, ClientError> {
         Ok(self
             .contacts()
             .await?
@@ -120,7 +121,9 @@ impl Client {
     ) -> Result<(), ClientError> {
         let label = label.into();
         if label.len() > MAX_LABEL_BYTES || label.chars().any(char::is_control) {
-            return Err(ClientError::Invalid("a label has at most 256 bytes on one line"));
+            return Err(ClientError::Invalid(
+                "a label has at most 256 bytes on one line",
+            ));
         }
         self.change(account, move |stored| {
             stored.label = (!label.is_empty()).then_some(label);
@@ -133,7 +136,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::UnknownContact`] when nobody has it; [`ClientError::Record`] when the
     /// relay's answer does not hold; [`ClientError::Relay`].
-    pub async fn lookup_handle(&self, handle: &Handle) -> Result<Contact, ClientError> {
+    pub async fn lookup_handle(&self, handle: &Handle) -> Result<super::Contact, ClientError> {
+        self.ensure_revocations().await?;
         let record = match self.inner.relay.handle(handle).await {
             Ok(record) => record,
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => {
@@ -149,23 +153,20 @@ impl Client {
                     let identity = turn.identity.clone();
                     let revoked = directory::revocations(turn).await?;
                     let chain = record.certificate.clone().unwrap_or_default();
-                    let certificate =
-                        wardline_wire::directory::VerifiedCertificate::verify_handle(
-                            &chain,
-                            &handle,
-                            &identity.anchor,
-                            revoked.as_ref(),
-                            turn.now,
-                        );
-                    let account = match certificate {
-                        Ok(certificate) => certificate.account(),
-                        Err(error) => return Ok(Err(RecordFault::from(error))),
-                    };
-                    let learned = learn_and_accept(turn, account, &record).await?;
-                    Ok(learned.map(|()| account))
+                    let certificate = wardline_wire::directory::VerifiedCertificate::verify_handle(
+                        &chain,
+                        &handle,
+                        &identity.anchor,
+                        revoked.as_ref(),
+                        turn.now,
+                    )
+                    .map_err(super::RecordFault::from)?;
+                    let account = certificate.account();
+                    learn_and_accept(turn, account, &record).await?;
+                    Ok(account)
                 })
             })
-            .await??;
+            .await?;
         self.contact(account)
             .await?
             .ok_or(ClientError::UnknownContact)
@@ -175,7 +176,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`lookup_handle`](Self::lookup_handle).
-    pub async fn lookup_account(&self, account: AccountId) -> Result<Contact, ClientError> {
+    pub async fn lookup_account(&self, account: AccountId) -> Result<super::Contact, ClientError> {
+        self.ensure_revocations().await?;
         let record = match self.inner.relay.account(account).await {
             Ok(record) => record,
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => {
@@ -186,7 +188,7 @@ impl Client {
         self.task(move |turn| {
             Box::pin(async move { learn_and_accept(turn, account, &record).await })
         })
-        .await??;
+        .await?;
         self.contact(account)
             .await?
             .ok_or(ClientError::UnknownContact)
@@ -239,7 +241,21 @@ impl Client {
     /// # Errors
     /// [`ClientError::UnknownContact`].
     pub async fn mark_verified(&self, account: AccountId) -> Result<(), ClientError> {
-        self.change(account, |stored| stored.verified = true).await
+        self.task(move |turn| {
+            Box::pin(async move {
+                let stored = accounts::load(turn.db, account)
+                    .await?
+                    .ok_or(ClientError::UnknownContact)?;
+                let key = VerifyingKey::from_bytes(&stored.account_key)
+                    .map_err(|_| StoreError::Damaged("an account key"))?;
+                directory::decide(turn, account, |contact| {
+                    contact.mark_verified(&key);
+                })
+                .await?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Accepts the new key of a contact; sending goes on. The contact is no longer verified.
@@ -249,7 +265,11 @@ impl Client {
     pub async fn accept_key_change(&self, account: AccountId) -> Result<(), ClientError> {
         self.task(move |turn| {
             Box::pin(async move {
-                directory::accept_key_change(turn, account).await??;
+                if !directory::decide(turn, account, Contact::accept_change).await? {
+                    return Err(ClientError::UnknownContact);
+                }
+                // The list of the new key comes from the relay.
+                turn.call(Call::Account(account));
                 outbox::advance(turn, account, None).await?;
                 Ok(())
             })
@@ -262,14 +282,11 @@ impl Client {
     /// # Errors
     /// [`ClientError::UnknownContact`].
     pub async fn accept_request(&self, account: AccountId) -> Result<(), ClientError> {
-        self.change(account, |stored| {
-            if stored.relation != Relation::Own {
-                stored.relation = Relation::Accepted;
-            }
-        })
-        .await?;
         self.task(move |turn| {
             Box::pin(async move {
+                if !directory::decide(turn, account, Contact::accept_request).await? {
+                    return Err(ClientError::UnknownContact);
+                }
                 membership::requests_accepted(turn, account).await?;
                 introductions::tell_profile(turn, account).await?;
                 outbox::advance(turn, account, None).await?;
@@ -284,12 +301,49 @@ impl Client {
     /// # Errors
     /// [`ClientError::UnknownContact`].
     pub async fn block(&self, account: AccountId) -> Result<(), ClientError> {
-        self.change(account, |stored| {
-            if stored.relation != Relation::Own {
-                stored.relation = Relation::Blocked;
-            }
+        self.decision(account, Contact::block).await
+    }
+
+    /// Unblocks an account.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownContact`].
+    pub async fn unblock(&self, account: AccountId) -> Result<(), ClientError> {
+        self.decision(account, Contact::unblock).await
+    }
+
+    async fn decision(
+        &self,
+        account: AccountId,
+        decision: fn(&mut Contact),
+    ) -> Result<(), ClientError> {
+        self.task(move |turn| {
+            Box::pin(async move {
+                if directory::decide(turn, account, decision).await? {
+                    Ok(())
+                } else {
+                    Err(ClientError::UnknownContact)
+                }
+            })
         })
         .await
+    }
+
+    /// First contact needs the clinic's revocation list.
+    async fn ensure_revocations(&self) -> Result<(), ClientError> {
+        let known = self
+            .task(|turn| Box::pin(async move { Ok(directory::revocations(turn).await?) }))
+            .await?;
+        if known.is_some_and(|list| !list.is_stale(self.inner.clock.now())) {
+            return Ok(());
+        }
+        if let Some(bundle) = self.inner.relay.revocations().await? {
+            self.task(move |turn| {
+                Box::pin(async move { Ok(directory::learn_revocations(turn, &bundle).await?) })
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn change(
@@ -330,25 +384,15 @@ impl Client {
     }
 }
 
-/// Believes a record, if it holds, and makes its account a contact. The fault is a value, not an
-/// error: an error takes the turn back, and with it the stop and the notice that a fault leads to.
+/// Believes a record, if it holds, and makes its account a contact.
 async fn learn_and_accept(
     turn: &mut Turn<'_>,
     account: AccountId,
     record: &wardline_wire::proto::AccountRecord,
-) -> Result<Result<(), RecordFault>, ClientError> {
-    let learned = match directory::learn(turn, account, record).await? {
-        Ok(learned) => learned,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let mut stored = accounts::load(turn.db, account)
-        .await?
-        .ok_or(ClientError::UnknownContact)?;
-    if stored.relation == Relation::Request {
-        stored.relation = Relation::Accepted;
-        accounts::save(turn.db, &stored).await?;
-        membership::requests_accepted(turn, account).await?;
-    }
+) -> Result<(), ClientError> {
+    let learned = directory::learn(turn, account, record, Origin::Chosen).await??;
+    directory::decide(turn, account, Contact::accept_request).await?;
+    membership::requests_accepted(turn, account).await?;
     upkeep::learned_about(turn, account, learned).await?;
-    Ok(Ok(()))
+    Ok(())
 }

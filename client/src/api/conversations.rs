@@ -171,9 +171,9 @@ async fn conversation(
     stored: Stored,
     own: AccountId,
 ) -> Result<Conversation, StoreError> {
-    let id = ConversationId::from_slice(&stored.conversation)
+    let id = ConversationId::from_slice(&stored.id)
         .map_err(|_| StoreError::Damaged("a conversation id"))?;
-    let members: Vec<Member> = conversations::members(db, &stored.conversation)
+    let members: Vec<Member> = conversations::members(db, &stored.id)
         .await?
         .into_iter()
         .map(|member| Member {
@@ -187,7 +187,7 @@ async fn conversation(
     {
         title = super::contacts::name_of(db, peer.account).await?;
     }
-    let unread = messages::unread_count(db, &stored.conversation).await?;
+    let unread = messages::unread_count(db, &stored.id).await?;
     Ok(Conversation {
         id,
         direct: stored.direct,

@@ -1,8 +1,8 @@
 //! For AI endpoints: questions in, answers out, each exactly once.
 
 use super::{
-    AiAlert, AiAnswer, AiPartial, Client, ClientError, ContentId, ConversationId, Job, OutgoingAnswer,
-    SentMessage,
+    AiAlert, AiAnswer, AiPartial, Client, ClientError, ContentId, ConversationId, Job,
+    OutgoingAnswer, SentMessage,
 };
 use crate::content::Kind;
 use crate::jobs;
@@ -56,9 +56,9 @@ impl Client {
         partial: AiPartial,
     ) -> Result<(), ClientError> {
         self.task(move |turn| {
-            Box::pin(async move {
-                send::ephemeral(turn, conversation, Kind::AiPartial(partial)).await
-            })
+            Box::pin(
+                async move { send::ephemeral(turn, conversation, Kind::AiPartial(partial)).await },
+            )
         })
         .await
     }

@@ -201,7 +201,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::UnknownMessage`] when it is not one of ours.
-    pub async fn send_status(&self, content_id: ContentId) -> Result<Vec<RecipientStatus>, ClientError> {
+    pub async fn send_status(
+        &self,
+        content_id: ContentId,
+    ) -> Result<Vec<RecipientStatus>, ClientError> {
         let mut reader = self.reader().await?;
         let rows = outbox_table::deliveries(reader.db()?, content_id.as_bytes()).await?;
         if rows.is_empty() {
@@ -229,7 +232,7 @@ impl Client {
         content_id: ContentId,
         timeout: Duration,
     ) -> Result<Vec<RecipientStatus>, ClientError> {
-        self.wait_status(content_id, timeout, |state| state.is_settled())
+        self.wait_status(content_id, timeout, DeliveryState::is_settled)
             .await
     }
 
@@ -364,8 +367,9 @@ fn body(row: &Row) -> Result<MessageBody, StoreError> {
         return Ok(MessageBody::Deleted);
     }
     if row.kind == membership::CHANGE {
-        return Ok(membership::read_change(&row.content)
-            .map_or(MessageBody::Newer, MessageBody::Change));
+        return Ok(
+            membership::read_change(&row.content).map_or(MessageBody::Newer, MessageBody::Change)
+        );
     }
     let damaged = |_| StoreError::Damaged("a message");
     if let Some(edit) = &row.edit

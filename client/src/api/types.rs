@@ -9,8 +9,8 @@ use wardline_wire::ids::{AccountId, DeviceAddress, DeviceId};
 use wardline_wire::proto::Role;
 
 pub use crate::content::{
-    AiAlert, AiAnswer, AiPartial, AiProvenance, Attachment, ContentError, ContentId, ConversationId, Mention,
-    Text,
+    AiAlert, AiAnswer, AiPartial, AiProvenance, Attachment, ContentError, ContentId,
+    ConversationId, Mention, Text,
 };
 pub use crate::directory::RecordFault;
 pub use crate::enrol::EnrolError;

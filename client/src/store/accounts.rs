@@ -6,11 +6,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use wardline_wire::clock::Timestamp;
 use wardline_wire::directory::role_from_wire;
 use wardline_wire::ids::AccountId;
-use wardline_wire::proto::{AccountRecord, CertificateChain, Role, SignedBlob};
+use wardline_wire::proto::{CertificateChain, Role, SignedBlob};
 
-use super::{
-    StoreError, account_of, array_of, millis, optional_array_of, signed, time_of, u64_of,
-};
+use super::{StoreError, account_of, array_of, millis, optional_array_of, signed, time_of, u64_of};
 
 /// How an account stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +43,10 @@ impl Relation {
 
 /// A known account, as stored.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "an account's key is the account key"
+)]
 pub(crate) struct Account {
     pub(crate) account: AccountId,
     pub(crate) account_key: [u8; 32],
@@ -61,7 +63,11 @@ pub(crate) struct Account {
     pub(crate) label: Option<String>,
     pub(crate) relation: Relation,
     pub(crate) verified: bool,
-    pub(crate) pending_change: Option<AccountRecord>,
+    /// Whether a new key waits for a person's decision.
+    pub(crate) change_pending: bool,
+    /// The state machine that decides all of the above ([`crate::contact::Contact`], encoded);
+    /// `None` for our own account. The other columns show it to queries.
+    pub(crate) contact: Option<Vec<u8>>,
     pub(crate) halted: Option<String>,
     pub(crate) fetched_at: Timestamp,
     pub(crate) first_seen_at: Timestamp,
@@ -71,7 +77,6 @@ fn read(row: &SqliteRow) -> Result<Account, StoreError> {
     let role: i64 = row.try_get("role")?;
     let certificate: &[u8] = row.try_get("certificate")?;
     let device_list: &[u8] = row.try_get("device_list")?;
-    let pending: Option<&[u8]> = row.try_get("pending_change")?;
     Ok(Account {
         account: account_of(row, "account")?,
         account_key: array_of(row, "account_key")?,
@@ -93,10 +98,8 @@ fn read(row: &SqliteRow) -> Result<Account, StoreError> {
         label: row.try_get("label")?,
         relation: Relation::read(row.try_get("relation")?)?,
         verified: row.try_get("verified")?,
-        pending_change: pending
-            .map(AccountRecord::decode)
-            .transpose()
-            .map_err(|_| StoreError::Damaged("an account record"))?,
+        change_pending: row.try_get("change_pending")?,
+        contact: row.try_get("contact")?,
         halted: row.try_get("halted")?,
         fetched_at: time_of(row, "fetched_at")?,
         first_seen_at: time_of(row, "first_seen_at")?,
@@ -128,8 +131,9 @@ pub(crate) async fn save(db: &mut SqliteConnection, account: &Account) -> Result
     sqlx::query(
         "INSERT INTO accounts (account, account_key, role, handle, display_name,
             certificate, device_list, list_version, access_key, profile_name, profile_version,
-            profile_told, label, relation, verified, pending_change, halted, fetched_at, first_seen_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            profile_told, label, relation, verified, change_pending, contact, halted, fetched_at,
+            first_seen_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET account_key = excluded.account_key, role = excluded.role,
             handle = excluded.handle, display_name = excluded.display_name,
             certificate = excluded.certificate, device_list = excluded.device_list,
@@ -137,7 +141,8 @@ pub(crate) async fn save(db: &mut SqliteConnection, account: &Account) -> Result
             profile_name = excluded.profile_name, profile_version = excluded.profile_version,
             profile_told = excluded.profile_told, label = excluded.label,
             relation = excluded.relation, verified = excluded.verified,
-            pending_change = excluded.pending_change, halted = excluded.halted,
+            change_pending = excluded.change_pending, contact = excluded.contact,
+            halted = excluded.halted,
             fetched_at = excluded.fetched_at",
     )
     .bind(account.account.to_vec())
@@ -155,12 +160,8 @@ pub(crate) async fn save(db: &mut SqliteConnection, account: &Account) -> Result
     .bind(&account.label)
     .bind(account.relation.text())
     .bind(account.verified)
-    .bind(
-        account
-            .pending_change
-            .as_ref()
-            .map(prost::Message::encode_to_vec),
-    )
+    .bind(account.change_pending)
+    .bind(&account.contact)
     .bind(&account.halted)
     .bind(millis(account.fetched_at))
     .bind(millis(account.first_seen_at))

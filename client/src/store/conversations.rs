@@ -37,14 +37,13 @@ impl ConversationState {
 
 /// A conversation as stored.
 pub(crate) struct Conversation {
-    pub(crate) conversation: Vec<u8>,
+    pub(crate) id: Vec<u8>,
     pub(crate) direct: bool,
     pub(crate) title: String,
     pub(crate) title_salt: Option<Vec<u8>>,
     pub(crate) state: ConversationState,
     pub(crate) created_at: Timestamp,
     pub(crate) last_local_id: u64,
-    pub(crate) read_local_id: u64,
     pub(crate) timer_seconds: u64,
     pub(crate) ai_on: bool,
 }
@@ -52,14 +51,13 @@ pub(crate) struct Conversation {
 fn read(row: &SqliteRow) -> Result<Conversation, StoreError> {
     let kind: &str = row.try_get("kind")?;
     Ok(Conversation {
-        conversation: row.try_get("conversation")?,
+        id: row.try_get("conversation")?,
         direct: kind == "direct",
         title: row.try_get("title")?,
         title_salt: row.try_get("title_salt")?,
         state: ConversationState::read(row.try_get("state")?)?,
         created_at: time_of(row, "created_at")?,
         last_local_id: u64_of(row, "last_local_id")?,
-        read_local_id: u64_of(row, "read_local_id")?,
         timer_seconds: u64_of(row, "timer_seconds")?,
         ai_on: row.try_get("ai_on")?,
     })
@@ -98,8 +96,12 @@ pub(crate) async fn save(
             title_salt = excluded.title_salt, state = excluded.state,
             timer_seconds = excluded.timer_seconds, ai_on = excluded.ai_on",
     )
-    .bind(&conversation.conversation)
-    .bind(if conversation.direct { "direct" } else { "group" })
+    .bind(&conversation.id)
+    .bind(if conversation.direct {
+        "direct"
+    } else {
+        "group"
+    })
     .bind(&conversation.title)
     .bind(&conversation.title_salt)
     .bind(conversation.state.text())

@@ -20,7 +20,6 @@ pub(crate) struct Parked {
     pub(crate) sender: DeviceAddress,
     pub(crate) kind: i32,
     pub(crate) ciphertext: Vec<u8>,
-    pub(crate) received_at: Timestamp,
 }
 
 pub(crate) async fn park(
@@ -82,7 +81,6 @@ pub(crate) async fn parked_of(
                 },
                 kind: i32::try_from(kind).unwrap_or(0),
                 ciphertext: row.try_get("ciphertext")?,
-                received_at: time_of(row, "received_at")?,
             })
         })
         .collect()
@@ -188,7 +186,6 @@ pub(crate) async fn see(
 pub(crate) struct Deferred {
     pub(crate) sender: DeviceAddress,
     pub(crate) content: Vec<u8>,
-    pub(crate) received_at: Timestamp,
     pub(crate) id: i64,
 }
 
@@ -228,7 +225,7 @@ pub(crate) async fn deferred_of(
     conversation: &[u8],
 ) -> Result<Vec<Deferred>, StoreError> {
     read_deferred(
-        sqlx::query("SELECT * FROM deferred WHERE conversation = ? ORDER BY id")
+        &sqlx::query("SELECT * FROM deferred WHERE conversation = ? ORDER BY id")
             .bind(conversation)
             .fetch_all(db)
             .await?,
@@ -241,14 +238,14 @@ pub(crate) async fn deferred_before(
     before: Timestamp,
 ) -> Result<Vec<Deferred>, StoreError> {
     read_deferred(
-        sqlx::query("SELECT * FROM deferred WHERE received_at < ? ORDER BY id LIMIT 100")
+        &sqlx::query("SELECT * FROM deferred WHERE received_at < ? ORDER BY id LIMIT 100")
             .bind(millis(before))
             .fetch_all(db)
             .await?,
     )
 }
 
-fn read_deferred(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Deferred>, StoreError> {
+fn read_deferred(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<Deferred>, StoreError> {
     rows.iter()
         .map(|row| {
             Ok(Deferred {
@@ -257,7 +254,6 @@ fn read_deferred(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Deferred>, St
                     device: device_of(row, "device")?,
                 },
                 content: row.try_get("content")?,
-                received_at: time_of(row, "received_at")?,
                 id: row.try_get("id")?,
             })
         })

@@ -5,7 +5,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use wardline_wire::clock::Timestamp;
 use wardline_wire::ids::{AccountId, DeviceAddress};
 
-use super::{StoreError, account_of, array_of, device_of, millis, signed, time_of, u64_of, unsigned};
+use super::{
+    StoreError, account_of, array_of, device_of, millis, signed, time_of, u64_of, unsigned,
+};
 
 /// A message as stored.
 pub(crate) struct Row {
@@ -196,12 +198,10 @@ pub(crate) async fn set_deleted(
     db: &mut SqliteConnection,
     local_id: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE messages SET deleted = 1, content = x'', edit = NULL WHERE local_id = ?",
-    )
-    .bind(signed(local_id))
-    .execute(db)
-    .await?;
+    sqlx::query("UPDATE messages SET deleted = 1, content = x'', edit = NULL WHERE local_id = ?")
+        .bind(signed(local_id))
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use wardline_wire::clock::Timestamp;
 use wardline_wire::ids::{AccountId, DeviceAddress, SendId};
 
-use super::{StoreError, account_of, array_of, millis, optional_array_of, signed, time_of, u64_of};
+use super::{StoreError, account_of, array_of, millis, signed, time_of, u64_of};
 
 /// A recipient account of a content.
 pub(crate) struct Row {
@@ -14,7 +14,6 @@ pub(crate) struct Row {
     pub(crate) account: AccountId,
     /// Only this device needs it; 0 for all.
     pub(crate) device: u32,
-    pub(crate) send_id: Option<SendId>,
     pub(crate) ciphertexts: Option<Vec<u8>>,
     pub(crate) attempts: u64,
     pub(crate) waiting: Option<String>,
@@ -26,7 +25,6 @@ fn read(row: &SqliteRow) -> Result<Row, StoreError> {
         content_id: array_of(row, "content_id")?,
         account: account_of(row, "account")?,
         device: super::u32_of(row, "device")?,
-        send_id: optional_array_of::<16>(row, "send_id")?.map(SendId::from),
         ciphertexts: row.try_get("ciphertexts")?,
         attempts: u64_of(row, "attempts")?,
         waiting: row.try_get("waiting")?,
@@ -62,7 +60,6 @@ pub(crate) async fn insert_sent(
 pub(crate) struct Sent {
     pub(crate) conversation: Vec<u8>,
     pub(crate) content: Vec<u8>,
-    pub(crate) created_at: Timestamp,
     pub(crate) shown: bool,
 }
 
@@ -78,7 +75,6 @@ pub(crate) async fn sent(
             Ok(Sent {
                 conversation: row.try_get("conversation")?,
                 content: row.try_get("content")?,
-                created_at: time_of(&row, "created_at")?,
                 shown: row.try_get("shown")?,
             })
         })
@@ -191,14 +187,12 @@ pub(crate) async fn account_waits(
     waiting: Option<&str>,
     until: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE outbox SET waiting = ?, not_before = ? WHERE account = ? AND ready = 0",
-    )
-    .bind(waiting)
-    .bind(millis(until))
-    .bind(account.to_vec())
-    .execute(db)
-    .await?;
+    sqlx::query("UPDATE outbox SET waiting = ?, not_before = ? WHERE account = ? AND ready = 0")
+        .bind(waiting)
+        .bind(millis(until))
+        .bind(account.to_vec())
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -108,9 +108,7 @@ impl Own {
 }
 
 pub(crate) async fn load(db: &mut SqliteConnection) -> Result<Option<Own>, StoreError> {
-    let row = sqlx::query("SELECT * FROM own")
-        .fetch_optional(db)
-        .await?;
+    let row = sqlx::query("SELECT * FROM own").fetch_optional(db).await?;
     row.map(|row| read(&row)).transpose()
 }
 

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use wardline_wire::clock::Timestamp;
 
-use super::{StoreError, millis, u32_of};
+use super::{StoreError, millis};
 
 /// Which prekeys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,10 +107,8 @@ pub(crate) async fn delete(
 
 /// A stored prekey's record and when it was made.
 pub(crate) struct Stored {
-    pub(crate) id: u32,
     pub(crate) record: Vec<u8>,
     pub(crate) created_at: Timestamp,
-    pub(crate) uploaded_epoch: Option<u64>,
 }
 
 /// The newest that was not replaced.
@@ -119,7 +117,7 @@ pub(crate) async fn current(
     kind: Kind,
 ) -> Result<Option<Stored>, StoreError> {
     let row = sqlx::query(
-        "SELECT id, record, created_at, uploaded_epoch FROM prekeys
+        "SELECT record, created_at FROM prekeys
          WHERE kind = ? AND replaced_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 1",
     )
     .bind(kind as i64)
@@ -135,7 +133,7 @@ pub(crate) async fn not_uploaded(
     limit: u32,
 ) -> Result<Vec<Stored>, StoreError> {
     sqlx::query(
-        "SELECT id, record, created_at, uploaded_epoch FROM prekeys
+        "SELECT record, created_at FROM prekeys
          WHERE kind = ? AND uploaded_epoch IS NULL ORDER BY created_at, id LIMIT ?",
     )
     .bind(kind as i64)
@@ -148,12 +146,9 @@ pub(crate) async fn not_uploaded(
 }
 
 fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, StoreError> {
-    let epoch: Option<i64> = row.try_get("uploaded_epoch")?;
     Ok(Stored {
-        id: u32_of(row, "id")?,
         record: row.try_get("record")?,
         created_at: super::time_of(row, "created_at")?,
-        uploaded_epoch: epoch.map(super::unsigned),
     })
 }
 
@@ -199,9 +194,11 @@ pub(crate) async fn forget_replaced(
         .bind(millis(before))
         .execute(&mut *db)
         .await?;
-    sqlx::query("DELETE FROM used_base_keys WHERE kyber_id NOT IN (SELECT id FROM prekeys WHERE kind = 4)")
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "DELETE FROM used_base_keys WHERE kyber_id NOT IN (SELECT id FROM prekeys WHERE kind = 4)",
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

@@ -16,13 +16,12 @@ pub(crate) async fn load(
     db: &mut SqliteConnection,
     address: DeviceAddress,
 ) -> Result<Option<StoredSession>, StoreError> {
-    let row = sqlx::query(
-        "SELECT identity_key, record FROM sessions WHERE account = ? AND device = ?",
-    )
-    .bind(address.account.to_vec())
-    .bind(i64::from(address.device.get()))
-    .fetch_optional(db)
-    .await?;
+    let row =
+        sqlx::query("SELECT identity_key, record FROM sessions WHERE account = ? AND device = ?")
+            .bind(address.account.to_vec())
+            .bind(i64::from(address.device.get()))
+            .fetch_optional(db)
+            .await?;
     row.map(|row| {
         Ok(StoredSession {
             identity_key: row.try_get("identity_key")?,

@@ -7,9 +7,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
-use super::{
-    BoxFuture, Method, Request, Response, Socket, Transport, TransportError, websocket,
-};
+use super::{BoxFuture, Method, Request, Response, Socket, Transport, TransportError, websocket};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,9 +108,12 @@ impl Transport for RelayTransport {
     fn open_socket(&self, token: String) -> BoxFuture<'_, Result<Socket, TransportError>> {
         Box::pin(async move {
             let url = self.url("/v1/socket")?;
-            tokio::time::timeout(CONNECT_TIMEOUT, websocket::open(&url, self.tls.clone(), &token))
-                .await
-                .map_err(|_| TransportError::TimedOut)?
+            tokio::time::timeout(
+                CONNECT_TIMEOUT,
+                websocket::open(&url, self.tls.clone(), &token),
+            )
+            .await
+            .map_err(|_| TransportError::TimedOut)?
         })
     }
 }

@@ -78,14 +78,13 @@ pub(super) async fn open(
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));
-    let (stream, _) =
-        tokio_tungstenite::client_async_with_config(request, stream, Some(config))
-            .await
-            .map_err(|error| match error {
-                WsError::Http(response) => TransportError::Refused(response.status().as_u16()),
-                WsError::Io(error) => TransportError::Unreachable(error.to_string()),
-                _ => TransportError::Protocol("the WebSocket handshake failed"),
-            })?;
+    let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
+        .await
+        .map_err(|error| match error {
+            WsError::Http(response) => TransportError::Refused(response.status().as_u16()),
+            WsError::Io(error) => TransportError::Unreachable(error.to_string()),
+            _ => TransportError::Protocol("the WebSocket handshake failed"),
+        })?;
     let (outgoing, from_actor) = mpsc::unbounded_channel();
     let (to_actor, incoming) = mpsc::channel(INCOMING_FRAMES);
     tokio::spawn(pump(stream, from_actor, to_actor));
