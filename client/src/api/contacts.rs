@@ -7,7 +7,7 @@ use wardline_wire::ids::AccountId;
 
 use super::{Client, ClientError, RelayError, SafetyNumber};
 use crate::contact::{Contact, Origin};
-use crate::directory;
+use crate::directory::{self, RecordFault};
 use crate::introductions;
 use crate::invites::{self, NewInvite};
 use crate::membership;
@@ -159,14 +159,16 @@ impl Client {
                         &identity.anchor,
                         revoked.as_ref(),
                         turn.now,
-                    )
-                    .map_err(super::RecordFault::from)?;
-                    let account = certificate.account();
-                    learn_and_accept(turn, account, &record).await?;
-                    Ok(account)
+                    );
+                    let account = match certificate {
+                        Ok(certificate) => certificate.account(),
+                        Err(error) => return Ok(Err(RecordFault::from(error))),
+                    };
+                    let learned = learn_and_accept(turn, account, &record).await?;
+                    Ok(learned.map(|()| account))
                 })
             })
-            .await?;
+            .await??;
         self.contact(account)
             .await?
             .ok_or(ClientError::UnknownContact)
@@ -188,7 +190,7 @@ impl Client {
         self.task(move |turn| {
             Box::pin(async move { learn_and_accept(turn, account, &record).await })
         })
-        .await?;
+        .await??;
         self.contact(account)
             .await?
             .ok_or(ClientError::UnknownContact)
@@ -384,15 +386,19 @@ impl Client {
     }
 }
 
-/// Believes a record, if it holds, and makes its account a contact.
+/// Believes a record, if it holds, and makes its account a contact. The fault is a value, not an
+/// error: an error takes the turn back, and with it the stop and the notice that a fault leads to.
 async fn learn_and_accept(
     turn: &mut Turn<'_>,
     account: AccountId,
     record: &wardline_wire::proto::AccountRecord,
-) -> Result<(), ClientError> {
-    let learned = directory::learn(turn, account, record, Origin::Chosen).await??;
+) -> Result<Result<(), RecordFault>, ClientError> {
+    let learned = match directory::learn(turn, account, record, Origin::Chosen).await? {
+        Ok(learned) => learned,
+        Err(fault) => return Ok(Err(fault)),
+    };
     directory::decide(turn, account, Contact::accept_request).await?;
     membership::requests_accepted(turn, account).await?;
     upkeep::learned_about(turn, account, learned).await?;
-    Ok(())
+    Ok(Ok(()))
 }

@@ -65,6 +65,17 @@ impl Client {
         .await
     }
 
+    /// The direct conversation with somebody; opened if there is none yet.
+    ///
+    /// # Errors
+    /// As [`create_conversation`](Self::create_conversation).
+    pub async fn direct_conversation(
+        &self,
+        account: AccountId,
+    ) -> Result<ConversationId, ClientError> {
+        self.create_conversation(None, vec![account]).await
+    }
+
     async fn wish(&self, conversation: ConversationId, wish: Wish) -> Result<(), ClientError> {
         self.task(move |turn| {
             Box::pin(async move { membership::operate(turn, conversation, wish).await })
