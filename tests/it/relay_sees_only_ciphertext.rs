@@ -3,9 +3,11 @@
 //! over the wire, not in any log.
 
 use prost::Message as _;
+use wardline_e2e::assistant::Assistant;
 use wardline_e2e::clinic::Clinic;
 use wardline_e2e::leak::{Leak, Marker, files_under};
 use wardline_e2e::member::Member;
+use wardline_e2e::process::eventually;
 use wardline_wire::proto::Role;
 
 /// Said by the doctor.
@@ -34,6 +36,9 @@ async fn no_byte_of_a_conversation_is_anywhere_at_the_relay() -> anyhow::Result<
     patient.enrol(&doctor.invite_patient(NAME)?)?;
     let account = patient.account()?;
     doctor.messages()?;
+    let link = clinic.invite_link(Role::Ai, Some(("ai", "Assistant")))?;
+    let mut assistant = Assistant::enrol(&people.join("assistant"), &link)?;
+    assistant.run()?;
     let created = doctor.run([
         "conversations",
         "create",
@@ -41,6 +46,8 @@ async fn no_byte_of_a_conversation_is_anywhere_at_the_relay() -> anyhow::Result<
         TITLE,
         "--member",
         &account,
+        "--member",
+        "@ai",
     ])?;
     let conversation = created[0]["id"].as_str().unwrap_or_default().to_owned();
     doctor.run(["send", &conversation, QUESTION])?;
@@ -49,6 +56,20 @@ async fn no_byte_of_a_conversation_is_anywhere_at_the_relay() -> anyhow::Result<
     patient.run(["send", &conversation, ANSWER])?;
     let shown = doctor.messages()?;
     assert!(shown.iter().any(|message| message.text == ANSWER));
+    // The assistant reads and answers; what it logs is searched as well.
+    doctor.run([
+        "send",
+        &conversation,
+        &format!("@ai what about {QUESTION}?"),
+    ])?;
+    eventually("an answer", || async {
+        let messages = doctor.messages()?;
+        Ok(messages
+            .iter()
+            .any(|shown| shown.kind == "answer")
+            .then_some(()))
+    })
+    .await?;
     // One more that nobody fetches, so that a mailbox holds something.
     doctor.run(["send", &conversation, QUESTION])?;
 
@@ -77,9 +98,14 @@ async fn no_byte_of_a_conversation_is_anywhere_at_the_relay() -> anyhow::Result<
     for (place, log) in [
         ("the relay's log", clinic.relay.log()?),
         ("the authority's log", clinic.authority.log()?),
+        ("the assistant's log", assistant.log()?),
     ] {
+        assert!(!log.is_empty(), "{place} is empty");
         leaks.extend(search(place, log.as_bytes()));
     }
+    // At its most talkative, the client's own log says nothing either.
+    let talkative = patient.attempt(["-vv", "status"])?;
+    leaks.extend(search("the patient's log", &talkative.stderr));
     let exchanges = clinic.hostile.exchanges();
     assert!(!exchanges.is_empty());
     for exchange in exchanges {

@@ -3,16 +3,17 @@
 //!
 //! Several people talk, each message by a `wardline send` of its own. At random
 //! messages, after a random pause, one of the processes is killed: the sender in
-//! mid-send, a listener in mid-receive, the relay, the authority. What was
-//! killed is started again and the conversation goes on. A send that was killed
-//! before it said `accepted` may or may not have happened, once.
+//! mid-send, a listener in mid-receive, the relay, the authority, the assistant.
+//! What was killed is started again and the conversation goes on. A send that was
+//! killed before it said `accepted` may or may not have happened, once. Some
+//! messages ask the assistant: each of them gets one answer, whoever dies.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "every index is drawn below the length of its list"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use wardline_wire::proto::Role;
 
+use crate::assistant::Assistant;
 use crate::clinic::Clinic;
 use crate::member::{Member, Shown};
-use crate::process::{PATIENCE, Process};
+use crate::process::{PATIENCE, Process, tail};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub struct Report {
     pub kills: BTreeMap<&'static str, u32>,
     /// Messages that the relay accepted.
     pub accepted: usize,
+    /// Questions to the assistant, each answered once.
+    pub answered: usize,
     /// Messages whose sender was killed before it knew, and that arrived.
     pub arrived_unannounced: usize,
     /// Messages whose sender was killed before it knew, and that never were.
@@ -57,11 +61,16 @@ impl fmt::Display for Report {
         f.debug_map().entries(&self.kills).finish()?;
         write!(
             f,
-            ", {} messages accepted and shown once, in order, to everyone; of the killed sends {} arrived and {} did not",
-            self.accepted, self.arrived_unannounced, self.never_sent
+            ", {} messages accepted and shown once, in order, to everyone, {} questions answered once; of the killed sends {} arrived and {} did not",
+            self.accepted, self.answered, self.arrived_unannounced, self.never_sent
         )
     }
 }
+
+/// Every so many messages, one asks the assistant.
+const QUESTION_EVERY: usize = 10;
+/// How it asks.
+const QUESTION: &str = ": @ai how do I keep a wound clean?";
 
 /// Who dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +79,17 @@ enum Victim {
     Listener,
     Relay,
     Authority,
+    Assistant,
 }
 
 impl Victim {
-    const ALL: [Self; 4] = [Self::Sender, Self::Listener, Self::Relay, Self::Authority];
+    const ALL: [Self; 5] = [
+        Self::Sender,
+        Self::Listener,
+        Self::Relay,
+        Self::Authority,
+        Self::Assistant,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -81,6 +97,7 @@ impl Victim {
             Self::Listener => "listener",
             Self::Relay => "relay",
             Self::Authority => "authority",
+            Self::Assistant => "assistant",
         }
     }
 }
@@ -89,6 +106,7 @@ impl Victim {
 struct Said {
     sender: usize,
     text: String,
+    is_question: bool,
     accepted: bool,
 }
 
@@ -106,6 +124,7 @@ struct Story {
     plan: Plan,
     rng: StdRng,
     clinic: Clinic,
+    assistant: Assistant,
     members: Vec<Member>,
     conversation: String,
     said: Vec<Said>,
@@ -124,8 +143,12 @@ impl Story {
         nurse.enrol(&clinic.invite_link(Role::Staff, Some(("nurse", "The Nurse")))?)?;
         let patient = Member::new("patient", &people)?;
         patient.enrol(&doctor.invite_patient("the patient")?)?;
+        let link = clinic.invite_link(Role::Ai, Some(("ai", "Assistant")))?;
+        let mut assistant = Assistant::enrol(&people.join("assistant"), &link)?;
+        assistant.run()?;
         // The patient's hello makes them a contact; the nurse is found by handle.
         doctor.run(["contacts", "find", "nurse"])?;
+        doctor.run(["contacts", "find", "ai"])?;
         let patient_account = patient.account()?;
         doctor.messages()?;
         let created = doctor.run([
@@ -135,6 +158,8 @@ impl Story {
             "ward",
             "--member",
             "@nurse",
+            "--member",
+            "@ai",
             "--member",
             &patient_account,
         ])?;
@@ -151,6 +176,7 @@ impl Story {
             plan,
             rng: StdRng::seed_from_u64(plan.seed),
             clinic,
+            assistant,
             members,
             conversation,
             said: Vec::new(),
@@ -194,10 +220,12 @@ impl Story {
 
     /// One message, with or without a death while it is on its way.
     fn say(&mut self, sender: usize, victim: Option<Victim>) -> anyhow::Result<()> {
+        let number = self.said.len();
+        let is_question = number % QUESTION_EVERY == QUESTION_EVERY - 1;
         let text = format!(
-            "message {} of {}",
-            self.said.len(),
-            self.members[sender].name()
+            "message {number} of {}{}",
+            self.members[sender].name(),
+            if is_question { QUESTION } else { "" }
         );
         let listener = (victim == Some(Victim::Listener)).then(|| {
             let others = (0..self.members.len()).filter(|other| *other != sender);
@@ -226,6 +254,10 @@ impl Story {
                     self.clinic.authority.kill()?;
                     self.clinic.authority.serve()?;
                 }
+                Victim::Assistant => {
+                    self.assistant.kill()?;
+                    self.assistant.run()?;
+                }
             }
         }
         if let Some(listening) = &mut listening {
@@ -241,6 +273,7 @@ impl Story {
         self.said.push(Said {
             sender,
             text,
+            is_question,
             accepted,
         });
         Ok(())
@@ -277,8 +310,61 @@ impl Story {
             }
         }
         self.report.accepted = self.said.iter().filter(|said| said.accepted).count();
+        self.report.answered = self.check_answers()?;
         self.clinic.check_no_panic()?;
+        let log = self.assistant.log()?;
+        ensure!(!log.contains("panicked"), "the assistant panicked:\n{log}");
         Ok(self.report.clone())
+    }
+
+    /// Every question that arrived has one answer, with everybody.
+    fn check_answers(&self) -> anyhow::Result<usize> {
+        let mut answered = 0;
+        for member in &self.members {
+            let start = Instant::now();
+            let (messages, questions) = loop {
+                let messages = member.messages()?;
+                let questions: BTreeSet<String> = messages
+                    .iter()
+                    .filter(|shown| self.is_question(shown))
+                    .map(|shown| shown.content.clone())
+                    .collect();
+                let answers: BTreeSet<&String> = messages
+                    .iter()
+                    .filter_map(|shown| shown.question.as_ref())
+                    .collect();
+                if questions.iter().all(|question| answers.contains(question)) {
+                    break (messages, questions);
+                }
+                ensure!(
+                    start.elapsed() < PATIENCE,
+                    "{} sees {} questions and answers to {}; the assistant's log ends with\n{}",
+                    member.name(),
+                    questions.len(),
+                    answers.len(),
+                    tail(&self.assistant.log()?)
+                );
+                std::thread::sleep(Duration::from_millis(200));
+            };
+            for question in &questions {
+                let answers = messages
+                    .iter()
+                    .filter(|shown| shown.question.as_ref() == Some(question));
+                let count = answers.count();
+                ensure!(
+                    count == 1,
+                    "{} sees {count} answers to one question",
+                    member.name()
+                );
+            }
+            answered = questions.len();
+        }
+        Ok(answered)
+    }
+
+    fn is_question(&self, shown: &Shown) -> bool {
+        let mut questions = self.said.iter().filter(|said| said.is_question);
+        questions.any(|said| said.text == shown.text)
     }
 
     fn check_one(&self, member: &Member, messages: &[Shown]) -> anyhow::Result<()> {

@@ -10,9 +10,11 @@
 //! * [`insider`]: an issuer turned bad.
 //! * [`leak`]: looking for plaintext where none may be.
 //! * [`member`]: somebody who uses `wardline`, one command at a time.
+//! * [`assistant`]: the AI endpoint, in a process of its own.
 //! * [`kill`]: `kill -9` at random points of a conversation.
 //! * [`ollama`]: a scriptable stand-in for an Ollama server.
 
+pub mod assistant;
 pub mod authority;
 pub mod clinic;
 pub mod hostile;

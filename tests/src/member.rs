@@ -20,12 +20,16 @@ pub struct Member {
 pub struct Shown {
     /// Its number on this device.
     pub id: u64,
+    /// Its id everywhere.
+    pub content: String,
     /// The sender's account.
     pub sender: String,
     /// What it is: "text", "answer", "change", …
     pub kind: String,
     /// Its words; empty for what has none.
     pub text: String,
+    /// For an answer, the id of the question.
+    pub question: Option<String>,
 }
 
 impl Member {
@@ -177,9 +181,14 @@ fn shown(line: &Value) -> Option<Shown> {
     let text = line.pointer("/body/text").and_then(Value::as_str);
     Some(Shown {
         id: line.get("id")?.as_u64()?,
+        content: line.get("contentId")?.as_str()?.to_owned(),
         sender: line.pointer("/sender/account")?.as_str()?.to_owned(),
         kind: line.get("kind")?.as_str()?.to_owned(),
         text: text.unwrap_or_default().to_owned(),
+        question: line
+            .pointer("/body/question")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
     })
 }
 
