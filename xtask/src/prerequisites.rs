@@ -4,14 +4,18 @@
 //! installs it; nothing is skipped in silence. As root on a Debian-like system
 //! the missing ones are installed.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The oldest Node that the official libsignal package runs on.
-const NODE_MAJOR: u32 = 18;
+/// The oldest Node that the official libsignal package loads under. Debian 12 has
+/// 18, so a newer one may have to come from npm.
+const NODE_MAJOR: u32 = 20;
+/// Where tools go that apt has too old; under the workspace's root.
+const TOOLS: &str = "target/tools";
 
 /// Where Debian keeps PostgreSQL's server programs: not on `PATH`.
 const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
@@ -53,7 +57,7 @@ impl Tool {
             Self::CCompiler => "a C compiler (cc)",
             Self::Perl => "perl",
             Self::Make => "make",
-            Self::Node => "Node.js 18 or newer (node)",
+            Self::Node => "Node.js 20 or newer (node)",
             Self::Npm => "npm",
             Self::Postgres => "the PostgreSQL server (initdb, postgres)",
             Self::NatsServer => "nats-server",
@@ -99,7 +103,7 @@ impl Tool {
                 .or_else(|| places.on_path("clang")),
             Self::Perl => places.on_path("perl"),
             Self::Make => places.on_path("make"),
-            Self::Node => places.on_path("node").filter(|node| is_new_enough(node)),
+            Self::Node => places.all_on_path("node").find(|node| is_new_enough(node)),
             Self::Npm => places.on_path("npm"),
             Self::Postgres => places.postgres(),
             Self::NatsServer => places.on_path("nats-server"),
@@ -115,25 +119,50 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// This machine's.
-    pub(crate) fn here() -> Self {
+    /// This machine's, with the tools under the workspace's `root` first.
+    pub(crate) fn here(root: &Path) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "looking a program up is what PATH is for"
         )]
         let path = std::env::var_os("PATH").unwrap_or_default();
+        let own_node = root
+            .join(TOOLS)
+            .join("node_modules")
+            .join(node_package())
+            .join("bin");
         Self {
-            path: std::env::split_paths(&path).collect(),
+            path: std::iter::once(own_node)
+                .chain(std::env::split_paths(&path))
+                .collect(),
             debian_postgres: PathBuf::from(DEBIAN_POSTGRES),
         }
     }
 
+    /// What `PATH` has to be for the tests to find the same: an older Node must
+    /// not come before the one that was found.
+    ///
+    /// # Errors
+    /// When a folder's name cannot be in a `PATH`.
+    pub(crate) fn path(&self) -> anyhow::Result<OsString> {
+        let node = Tool::Node.find(self);
+        let first = node.as_deref().and_then(Path::parent);
+        let folders = first
+            .into_iter()
+            .chain(self.path.iter().map(PathBuf::as_path));
+        std::env::join_paths(folders).context("a folder's name cannot be in PATH")
+    }
+
     /// The first program of that name on `PATH`.
     fn on_path(&self, name: &str) -> Option<PathBuf> {
+        self.all_on_path(name).next()
+    }
+
+    fn all_on_path(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         self.path
             .iter()
-            .map(|folder| folder.join(name))
-            .find(|program| program.is_file())
+            .map(move |folder| folder.join(name))
+            .filter(|program| program.is_file())
     }
 
     /// The folder with `initdb` and `postgres`: Debian's newest version first
@@ -178,19 +207,22 @@ fn major_version(text: &str) -> Option<u32> {
         .ok()
 }
 
-/// Makes sure that everything today's tests use is here, and prints what was
-/// found. `install` allows apt-get, which also needs root.
+/// Makes sure that everything today's tests use is here, prints what was found,
+/// and says where. `install` allows apt-get, which also needs root, and npm.
 ///
 /// # Errors
 /// When something is missing and cannot be installed: the message lists all of
 /// it with the command that helps.
-pub(crate) fn ensure(install: bool) -> anyhow::Result<()> {
-    let places = Places::here();
+pub(crate) fn ensure(root: &Path, install: bool) -> anyhow::Result<Places> {
+    let places = Places::here(root);
     let missing = missing(&places);
     if !missing.is_empty() && install && is_root() && places.on_path("apt-get").is_some() {
         apt_install(&missing)?;
     }
-    let places = Places::here();
+    if install && Tool::Node.find(&places).is_none() && Tool::Npm.find(&places).is_some() {
+        npm_install_node(root)?;
+    }
+    let places = Places::here(root);
     for tool in Tool::ALL {
         match (tool.find(&places), tool.is_used()) {
             (Some(place), _) => println!("found    {:<42} {}", tool.name(), place.display()),
@@ -204,7 +236,7 @@ pub(crate) fn ensure(install: bool) -> anyhow::Result<()> {
     }
     let missing = self::missing(&places);
     if missing.is_empty() {
-        Ok(())
+        Ok(places)
     } else {
         bail!("{}", complaint(&missing));
     }
@@ -229,7 +261,45 @@ fn complaint(missing: &[Tool]) -> String {
         "install it, on Debian or Ubuntu with\n  sudo apt-get install --no-install-recommends {}\nand run this again",
         packages(missing).join(" ")
     );
+    if missing.contains(&Tool::Node) {
+        let _ = write!(
+            text,
+            "\n(where that gives an older Node: npm install --prefix {TOOLS} --no-save {}@{NODE_MAJOR})",
+            node_package()
+        );
+    }
     text
+}
+
+/// npm's package with nothing but Node's own binary in it.
+fn node_package() -> String {
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let processor = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("node-{system}-{processor}")
+}
+
+fn npm_install_node(root: &Path) -> anyhow::Result<()> {
+    println!("installing Node {NODE_MAJOR} with npm: the one here is missing or too old");
+    let tools = root.join(TOOLS);
+    std::fs::create_dir_all(&tools)?;
+    run(Command::new("npm")
+        .args([
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ])
+        .arg("--prefix")
+        .arg(&tools)
+        .arg(format!("{}@{NODE_MAJOR}", node_package())))
 }
 
 fn packages(missing: &[Tool]) -> Vec<&'static str> {
@@ -265,8 +335,8 @@ fn is_root() -> bool {
 /// `node_modules` says which one is installed.
 ///
 /// # Errors
-/// When npm fails; the message holds the command to try by hand.
-pub(crate) fn ensure_interop_package(root: &Path) -> anyhow::Result<()> {
+/// When npm fails, or may not be run: the message holds the command to try by hand.
+pub(crate) fn ensure_interop_package(root: &Path, install: bool) -> anyhow::Result<()> {
     let folder = root.join("tests/interop");
     let lock = folder.join("package-lock.json");
     let wanted =
@@ -279,6 +349,12 @@ pub(crate) fn ensure_interop_package(root: &Path) -> anyhow::Result<()> {
             folder.display()
         );
         return Ok(());
+    }
+    if !install {
+        bail!(
+            "the official libsignal package is not installed: run `npm ci` in {} (or leave out --no-install)",
+            folder.display()
+        );
     }
     println!("installing the official libsignal package with npm ci");
     run(Command::new("npm")
@@ -363,8 +439,13 @@ mod tests {
     #[test]
     fn an_old_node_does_not_count() {
         let root = tempfile::tempdir().unwrap();
-        program(&root.path().join("bin"), "node", "echo v16.3.0");
+        program(&root.path().join("bin"), "node", "echo v18.20.4");
         assert_eq!(Tool::Node.find(&places(root.path())), None);
+        // A newer one further down the path is found past it.
+        program(&root.path().join("more"), "node", "echo v22.1.0");
+        let mut both = places(root.path());
+        both.path.push(root.path().join("more"));
+        assert_eq!(Tool::Node.find(&both), Some(root.path().join("more/node")));
         program(&root.path().join("bin"), "node", "exit 1");
         assert_eq!(Tool::Node.find(&places(root.path())), None);
         assert_eq!(major_version("v18.20.4\n"), Some(18));

@@ -1,5 +1,6 @@
 //! `cargo xtask test` and `cargo xtask kill-test`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,12 +39,10 @@ pub(crate) struct KillOptions {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let start = Instant::now();
     let root = workspace_root()?;
-    prerequisites::ensure(!options.no_install)?;
-    if !options.no_install {
-        prerequisites::ensure_interop_package(&root)?;
-    }
+    let places = prerequisites::ensure(&root, !options.no_install)?;
+    prerequisites::ensure_interop_package(&root, !options.no_install)?;
     build(&root)?;
-    let summary = cargo_test(&root, &options.cargo)?;
+    let summary = cargo_test(&root, &places.path()?, &options.cargo)?;
     println!(
         "\n{} passed, {} failed, {} ignored in {} test programs, {} s",
         summary.passed,
@@ -107,9 +106,11 @@ impl Summary {
     }
 }
 
-fn cargo_test(root: &Path, extra: &[String]) -> anyhow::Result<Summary> {
+fn cargo_test(root: &Path, path: &OsStr, extra: &[String]) -> anyhow::Result<Summary> {
     let mut child = cargo(root)
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("PATH", path)
+        .args(["test", "--no-fail-fast"])
+        .args(scope(extra))
         .args(extra)
         .stdout(Stdio::piped())
         .spawn()
@@ -123,6 +124,12 @@ fn cargo_test(root: &Path, extra: &[String]) -> anyhow::Result<Summary> {
     }
     summary.cargo_failed = !child.wait()?.success();
     Ok(summary)
+}
+
+/// Everything, unless packages are named.
+fn scope(extra: &[String]) -> Option<&'static str> {
+    let names_package = |word: &String| word.starts_with("-p") || word.starts_with("--package");
+    (!extra.iter().any(names_package)).then_some("--workspace")
 }
 
 fn cargo(root: &Path) -> Command {
@@ -144,6 +151,13 @@ fn succeed(command: &mut Command) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn naming_a_package_narrows_the_scope() {
+        assert_eq!(scope(&["a_test".to_owned()]), Some("--workspace"));
+        assert_eq!(scope(&["-p".to_owned(), "xtask".to_owned()]), None);
+        assert_eq!(scope(&["--package=xtask".to_owned()]), None);
+    }
 
     #[test]
     fn summaries_add_up() {
