@@ -322,6 +322,9 @@ pub(crate) async fn learn(
     {
         drop_old_sessions(turn, list).await?;
     }
+    if let Some(fault) = notices.iter().find_map(fault_of) {
+        return Ok(Err(fault));
+    }
     match contact.can_send(freshness, turn.now) {
         Ok(_) | Err(Stop::Blocked) => Ok(Ok(Learned::Known)),
         Err(stop) => Ok(Err(RecordFault::Stopped(stop))),
@@ -339,7 +342,7 @@ pub(crate) async fn may_begin(turn: &mut Turn<'_>, stored: &Account) -> Result<b
     Ok(contact.can_make_first_contact(freshness, turn.now).is_ok())
 }
 
-/// What makes a first record unusable.
+/// What makes a record unusable.
 fn fault_of(notice: &contact::Notice) -> Option<RecordFault> {
     match notice {
         contact::Notice::CertificateRefused(error) => Some((*error).into()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use prost::Message as _;
 use reqwest::Method;
 use wardline_client::api::{ClientError, Contact, NoticeKind, RecordFault};
+use wardline_client::contact::Stop;
 use wardline_e2e::hostile::Outcome;
 use wardline_e2e::insider::Insider;
 use wardline_e2e::process::{PATIENCE, eventually};
@@ -64,7 +65,7 @@ async fn a_ghost_device_in_a_list_is_refused() -> anyhow::Result<()> {
         });
     assert!(matches!(
         fault(alice.looks_up("bob").await),
-        RecordFault::DeviceList(DeviceListError::Signature(_))
+        RecordFault::Stopped(Stop::UncertifiedKey)
     ));
     world.clinic.hostile.be_honest();
     alice.looks_up("bob").await?;
@@ -166,10 +167,7 @@ async fn an_equivocated_device_list_stops_everything() -> anyhow::Result<()> {
         record.device_list = Some(other_truth.clone());
     });
     let refused = fault(alice.looks_up("carol").await);
-    assert_eq!(
-        refused,
-        RecordFault::DeviceList(DeviceListError::Equivocated { version: 2 })
-    );
+    assert_eq!(refused, RecordFault::Stopped(Stop::TwoLists { version: 2 }));
     alice.is_told(NoticeKind::ListEquivocated, carol.id).await?;
     assert!(alice.contact(carol.id).await?.halted.is_some());
     // A hard stop: nothing goes to her any more, from a relay that is honest again either.
@@ -308,7 +306,10 @@ async fn a_key_that_an_insider_issuer_certifies_is_shown() -> anyhow::Result<()>
         record.device_list = Some(list.clone());
     });
     // She had compared safety numbers: sending stops until she accepts.
-    assert_eq!(fault(alice.looks_up("bob").await), RecordFault::KeyChanged);
+    assert_eq!(
+        fault(alice.looks_up("bob").await),
+        RecordFault::Stopped(Stop::VerifiedKeyChanged)
+    );
     alice.is_told(NoticeKind::KeyChangedStopped, bob_id).await?;
     let contact = alice.contact(bob_id).await?;
     assert!(contact.key_change_pending && contact.halted.is_some());
