@@ -212,7 +212,7 @@ mod tests {
             .iter()
             .map(|mention| (mention.account, mention.start, mention.length))
             .collect();
-        assert_eq!(spans, [(assistant, 0, 10), (lee, 16, 7), (lee, 51, 7)]);
+        assert_eq!(spans, [(assistant, 0, 10), (lee, 16, 7), (lee, 50, 7)]);
         assert!(find_mentions("no one", &members).is_empty());
     }
 }
