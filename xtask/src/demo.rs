@@ -149,8 +149,9 @@ fn play(options: &Options, stage: &Stage, clinic: &mut Clinic) -> anyhow::Result
         .to_owned();
     let answer = wait_for_answer(stage, clinic, &question, patience)?;
     tell_answer(stage, &answer);
-    if !is_cited(&answer) && model.is_none() {
-        // The patient's own words were about nothing in the documents: ask something that is.
+    if !is_cited(&answer) && (model.is_none() || is_cut(&answer)) {
+        // The patient's own words were about nothing in the documents, or the model went away in
+        // mid-answer: ask something that the documents answer.
         clinic.say("clinician", &conversation, CLINICIAN_ASKS)?;
         stage.tell(Who::Clinician, "says", CLINICIAN_ASKS);
         let asked = clinic.wait_for_message("patient", PATIENCE, |message| {
@@ -220,6 +221,10 @@ fn is_cited(answer: &Value) -> bool {
         .pointer("/body/citations")
         .and_then(Value::as_array)
         .is_some_and(|citations| !citations.is_empty())
+}
+
+fn is_cut(answer: &Value) -> bool {
+    answer.pointer("/body/cut").and_then(Value::as_bool) == Some(true)
 }
 
 fn text_of(message: &Value) -> Option<&str> {

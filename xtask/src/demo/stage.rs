@@ -80,6 +80,9 @@ impl Stage {
         for line in lines {
             println!("{:>9} │   {line}", "");
         }
+        if details.get("cut").and_then(Value::as_bool) == Some(true) {
+            println!("{:>9} │   [This answer was cut.]", "");
+        }
         for citation in details
             .get("citations")
             .and_then(Value::as_array)
