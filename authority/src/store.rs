@@ -81,6 +81,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`], saying what does not fit.
     pub async fn open(dir: &Path, deployment: DeploymentId, rng: &mut Randomness) -> Result<Self> {
+        // Threads may still use SQLCipher while the process exits: OpenSSL must not clean up under them.
+        openssl_sys::init();
         let path = dir.join(FILE);
         let key_path = dir.join(KEY_FILE);
         if !key_path.exists() && !path.exists() {

@@ -74,6 +74,8 @@ pub(crate) async fn open(
     key: &StoreKey,
     create: bool,
 ) -> Result<SqliteConnection, StoreError> {
+    // Threads may still use SQLCipher while the process exits: OpenSSL must not clean up under them.
+    openssl_sys::init();
     let mut connection = connect(options(path, key).create_if_missing(create)).await?;
     make_private(path);
     migrate(&mut connection).await?;

@@ -72,6 +72,8 @@ impl SqliteStore {
         path: &Path,
         key: Option<&Zeroizing<[u8; 32]>>,
     ) -> Result<Self, OpenError> {
+        // Threads may still use SQLCipher while the process exits: OpenSSL must not clean up under them.
+        openssl_sys::init();
         let failed = |source| OpenError::Open {
             path: path.display().to_string(),
             source,
